@@ -1,0 +1,142 @@
+//! The d × d matrix F itself, summed row by row: the reference that the sketches are compared with. O(d²) memory.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Approximation, Certainty, Curvature, Factorized, Interval};
+use crate::dense::{Cholesky, Matrix, matvec};
+use crate::error::{Error, Result, check_count};
+use crate::gradient::GradientBlock;
+use crate::inverse::KnownCurvature;
+use crate::operator::LinearOperator;
+use crate::rng::Key;
+
+/// The settings of [`Dense`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The most memory that the d × d matrix may take, in bytes; more is refused with the need.
+    pub max_bytes: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { max_bytes: 1 << 30 }
+    }
+}
+
+impl Config {
+    pub(super) fn validate(&self) -> Result<()> {
+        check_count("max_bytes", self.max_bytes)
+    }
+}
+
+/// F as a sum of outer products.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Dense {
+    sum: Matrix,
+    mass: f64,
+}
+
+impl Dense {
+    /// The registry name.
+    pub const NAME: &'static str = "dense";
+
+    /// The zero matrix of order `dim`.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where 8d² bytes exceed `max_bytes`.
+    pub fn new(dim: usize, config: &Config, _key: Key) -> Result<Self> {
+        check_count("dim", dim)?;
+        let needed = dim.saturating_mul(dim).saturating_mul(size_of::<f64>());
+        if needed > config.max_bytes {
+            let expected = format!("at most {} bytes for the d × d matrix", config.max_bytes);
+            return Err(Error::argument("max_bytes", expected, format_args!("{needed} bytes at d = {dim}; take a sketch instead")));
+        }
+        Ok(Self { sum: Matrix::zeros(dim, dim), mass: 0.0 })
+    }
+}
+
+impl Curvature for Dense {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    fn dim(&self) -> usize {
+        self.sum.nrows()
+    }
+
+    fn mass(&self) -> f64 {
+        self.mass
+    }
+
+    fn absorb(&mut self, block: &GradientBlock) -> Result<()> {
+        super::check_block(block, self.dim())?;
+        self.sum.add_scaled(1.0, &block.scatter()?)?;
+        self.mass += block.samples() as f64;
+        Ok(())
+    }
+
+    fn decay(&mut self, gamma: f64) -> Result<()> {
+        super::check_decay(gamma)?;
+        self.sum.scale(1.0 - gamma);
+        self.mass *= 1.0 - gamma;
+        Ok(())
+    }
+
+    fn merge(&mut self, other: &dyn Curvature) -> Result<()> {
+        let other = super::same_family(self, other)?;
+        if other.dim() != self.dim() {
+            let what = format!("merging dimension {} into {}", other.dim(), self.dim());
+            return Err(Error::unsupported(what, "use the same dimension"));
+        }
+        self.mass += other.mass;
+        self.sum.add_scaled(1.0, &other.sum)
+    }
+
+    fn approximate(&self) -> Result<Box<dyn Approximation>> {
+        if self.mass <= 0.0 {
+            return Err(super::nothing_absorbed());
+        }
+        let mut matrix = self.sum.clone();
+        matrix.scale(1.0 / self.mass);
+        Ok(Box::new(DenseApproximation(matrix)))
+    }
+
+    fn save(&self) -> Result<Vec<u8>> {
+        super::encode(Self::NAME, self)
+    }
+
+    fn boxed_clone(&self) -> Box<dyn Curvature> {
+        Box::new(self.clone())
+    }
+}
+
+/// F itself.
+struct DenseApproximation(Matrix);
+
+impl LinearOperator for DenseApproximation {
+    fn dim(&self) -> usize {
+        self.0.nrows()
+    }
+
+    fn apply(&self, x: &[f64]) -> Result<Vec<f64>> {
+        matvec(&self.0, x)
+    }
+}
+
+impl Approximation for DenseApproximation {
+    fn inverse(&self, known: &KnownCurvature) -> Result<Box<dyn LinearOperator + '_>> {
+        let mut matrix = self.0.clone();
+        known.add_to(&mut matrix)?;
+        Ok(Box::new(Factorized(Cholesky::new(matrix)?)))
+    }
+
+    fn interval(&self) -> Option<Interval> {
+        let rounding = 4.0 * (self.dim() as f64).sqrt() * f64::EPSILON * self.trace();
+        Some(Interval { lo: -rounding, hi: rounding, certainty: Certainty::Deterministic {} })
+    }
+
+    fn trace(&self) -> f64 {
+        self.0.trace()
+    }
+}

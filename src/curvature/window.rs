@@ -1,0 +1,146 @@
+//! The window: the last m samples' rows, in the form they came, solved with exactly in sample space. No sketch error; absorbing
+//! costs a copy of the factors. The idea is M-FAC's (Frantar, Kurtic & Alistarh 2021), here with Kronecker-factored rows.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Approximation, Certainty, Curvature, Interval, LowRank};
+use crate::error::{Error, Result, check_count};
+use crate::gradient::GradientBlock;
+use crate::rng::Key;
+
+/// The settings of [`Window`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// m: how many samples are kept.
+    pub samples: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { samples: 1024 }
+    }
+}
+
+impl Config {
+    pub(super) fn validate(&self) -> Result<()> {
+        check_count("samples", self.samples)
+    }
+}
+
+/// The last m samples' rows. F is the mean over *these* samples: what fell out of the window is no longer part of it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Window {
+    dim: usize,
+    capacity: usize,
+    kept: VecDeque<Kept>,
+}
+
+/// A block and what decay has left of its weight.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Kept {
+    block: GradientBlock,
+    weight: f64,
+}
+
+impl Window {
+    /// The registry name.
+    pub const NAME: &'static str = "window";
+
+    /// An empty window for d = `dim`.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a size of 0.
+    pub fn new(dim: usize, config: &Config, _key: Key) -> Result<Self> {
+        check_count("dim", dim)?;
+        config.validate()?;
+        Ok(Self { dim, capacity: config.samples, kept: VecDeque::new() })
+    }
+
+    fn push(&mut self, block: &GradientBlock, weight: f64) {
+        self.kept.push_back(Kept { block: block.last_samples(self.capacity), weight });
+        let mut excess = self.kept.iter().map(|k| k.block.samples()).sum::<usize>().saturating_sub(self.capacity);
+        while excess > 0 {
+            let Some(oldest) = self.kept.front_mut() else { return };
+            let samples = oldest.block.samples();
+            if samples <= excess {
+                self.kept.pop_front();
+            } else {
+                oldest.block = oldest.block.last_samples(samples - excess);
+            }
+            excess = excess.saturating_sub(samples);
+        }
+    }
+}
+
+impl Curvature for Window {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    fn dim(&self) -> usize {
+        self.dim
+    }
+
+    fn mass(&self) -> f64 {
+        self.kept.iter().map(|k| k.weight * k.block.samples() as f64).sum()
+    }
+
+    fn absorb(&mut self, block: &GradientBlock) -> Result<()> {
+        super::check_block(block, self.dim)?;
+        self.push(block, 1.0);
+        Ok(())
+    }
+
+    fn decay(&mut self, gamma: f64) -> Result<()> {
+        super::check_decay(gamma)?;
+        self.kept.iter_mut().for_each(|k| k.weight *= 1.0 - gamma);
+        Ok(())
+    }
+
+    /// The other window's rows count as the newer ones.
+    fn merge(&mut self, other: &dyn Curvature) -> Result<()> {
+        let other = super::same_family(self, other)?;
+        if (other.dim, other.capacity) != (self.dim, self.capacity) {
+            let what = format!(
+                "merging a window of d = {}, m = {} into d = {}, m = {}",
+                other.dim, other.capacity, self.dim, self.capacity
+            );
+            return Err(Error::unsupported(what, "use the same dimension and window"));
+        }
+        other.kept.iter().for_each(|k| self.push(&k.block, k.weight));
+        Ok(())
+    }
+
+    fn approximate(&self) -> Result<Box<dyn Approximation>> {
+        let mass = self.mass();
+        if self.kept.is_empty() {
+            return Err(super::nothing_absorbed());
+        }
+        let mut rows = GradientBlock::stack(&self.kept.iter().map(|k| &k.block).collect::<Vec<_>>())?;
+        if self.kept.iter().any(|k| k.weight != 1.0) {
+            let scaled = self.kept.iter().map(|k| {
+                let mut block = k.block.clone();
+                block.scale(k.weight.sqrt());
+                block
+            });
+            let scaled: Vec<_> = scaled.collect();
+            rows = GradientBlock::stack(&scaled.iter().collect::<Vec<_>>())?;
+        }
+        // Nothing is left out; only forming the products rounds.
+        let trace = rows.squared_row_norms().iter().sum::<f64>() / mass;
+        let rounding = 4.0 * (rows.rows() as f64).sqrt() * f64::EPSILON * trace;
+        let interval = Interval { lo: -rounding, hi: rounding, certainty: Certainty::Deterministic {} };
+        Ok(Box::new(LowRank::new(rows, mass, Some(interval))?))
+    }
+
+    fn save(&self) -> Result<Vec<u8>> {
+        super::encode(Self::NAME, self)
+    }
+
+    fn boxed_clone(&self) -> Box<dyn Curvature> {
+        Box::new(self.clone())
+    }
+}

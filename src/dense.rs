@@ -1,0 +1,718 @@
+//! Dense linear algebra: a column-major [`Matrix`], views of it, products, factorizations. Shapes and finiteness are checked here,
+//! signs and orders are fixed here, and every result has the same bits at every thread count (large products are cut at fixed
+//! places, faer itself runs sequentially). The only file that names `faer`.
+
+use std::ops::{Index, IndexMut, Range};
+
+use faer::dyn_stack::{MemBuffer, MemStack};
+use faer::linalg::matmul::triangular::{self, BlockStructure};
+use faer::linalg::{cholesky::llt, evd, matmul as product, qr::no_pivoting as householder_qr, svd as faer_svd};
+use faer::{Accum, Conj, MatMut, MatRef, Par};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result, check_finite, check_len};
+use crate::par;
+
+/// The number type of all arithmetic.
+pub type Real = f64;
+
+/// Products larger than this many rows or columns are cut there, whatever the number of threads.
+const CUT: usize = 256;
+
+/// A column-major matrix: entry (i, j) stands at `i + j * nrows`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Matrix {
+    nrows: usize,
+    ncols: usize,
+    data: Vec<Real>,
+}
+
+/// A rectangular part of a matrix, or the transpose of one.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    data: &'a [Real],
+    nrows: usize,
+    ncols: usize,
+    stride: usize,
+    orientation: Orientation,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Orientation {
+    AsStored,
+    Transposed,
+}
+
+impl Matrix {
+    /// The `nrows` × `ncols` matrix of zeros.
+    pub fn zeros(nrows: usize, ncols: usize) -> Self {
+        Self { nrows, ncols, data: vec![0.0; nrows * ncols] }
+    }
+
+    /// The identity.
+    pub fn identity(n: usize) -> Self {
+        Self::from_fn(n, n, |i, j| if i == j { 1.0 } else { 0.0 })
+    }
+
+    /// The matrix with entries f(i, j).
+    pub fn from_fn(nrows: usize, ncols: usize, mut f: impl FnMut(usize, usize) -> Real) -> Self {
+        let mut data = Vec::with_capacity(nrows * ncols);
+        for j in 0..ncols {
+            data.extend((0..nrows).map(|i| f(i, j)));
+        }
+        Self { nrows, ncols, data }
+    }
+
+    /// The matrix whose columns stand one after the other in `data`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] unless `data` has `nrows * ncols` entries.
+    pub fn from_columns(nrows: usize, ncols: usize, data: Vec<Real>) -> Result<Self> {
+        check_len("data", data.len(), nrows * ncols)?;
+        Ok(Self { nrows, ncols, data })
+    }
+
+    /// A vector as a matrix of one column.
+    pub fn column(data: Vec<Real>) -> Self {
+        Self { nrows: data.len(), ncols: 1, data }
+    }
+
+    /// The number of rows.
+    pub fn nrows(&self) -> usize {
+        self.nrows
+    }
+
+    /// The number of columns.
+    pub fn ncols(&self) -> usize {
+        self.ncols
+    }
+
+    /// Column j.
+    pub fn col(&self, j: usize) -> &[Real] {
+        &self.data[j * self.nrows..(j + 1) * self.nrows]
+    }
+
+    /// Column j, to be changed.
+    pub fn col_mut(&mut self, j: usize) -> &mut [Real] {
+        &mut self.data[j * self.nrows..(j + 1) * self.nrows]
+    }
+
+    /// All entries, column by column.
+    pub fn as_slice(&self) -> &[Real] {
+        &self.data
+    }
+
+    /// All entries, column by column, to be changed.
+    pub fn as_mut_slice(&mut self) -> &mut [Real] {
+        &mut self.data
+    }
+
+    /// All entries, column by column, without a copy.
+    pub fn into_vec(self) -> Vec<Real> {
+        self.data
+    }
+
+    /// The whole matrix as a view.
+    pub fn view(&self) -> View<'_> {
+        View::of(&self.data, self.nrows, self.ncols)
+    }
+
+    /// The transpose, as a view.
+    pub fn t(&self) -> View<'_> {
+        self.view().t()
+    }
+
+    /// Some adjacent columns.
+    pub fn columns(&self, range: Range<usize>) -> View<'_> {
+        View::of(&self.data[range.start * self.nrows..range.end * self.nrows], self.nrows, range.len())
+    }
+
+    /// Some adjacent rows.
+    pub fn rows(&self, range: Range<usize>) -> View<'_> {
+        let data = if range.is_empty() { &[][..] } else { &self.data[range.start..] };
+        View { data, nrows: range.len(), ncols: self.ncols, stride: self.nrows, orientation: Orientation::AsStored }
+    }
+
+    /// Adds `alpha * other`, entry by entry.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the shapes differ.
+    pub fn add_scaled(&mut self, alpha: Real, other: &Matrix) -> Result<()> {
+        check_shape("other", other.view(), self.nrows, self.ncols)?;
+        axpy(alpha, &other.data, &mut self.data);
+        Ok(())
+    }
+
+    /// Multiplies every entry.
+    pub fn scale(&mut self, alpha: Real) {
+        self.data.iter_mut().for_each(|x| *x *= alpha);
+    }
+
+    /// The sum of the diagonal.
+    pub fn trace(&self) -> Real {
+        (0..self.nrows.min(self.ncols)).map(|i| self[(i, i)]).sum()
+    }
+
+    /// The Frobenius norm.
+    pub fn norm(&self) -> Real {
+        norm(&self.data)
+    }
+
+    /// Copies the strict lower triangle onto the upper one.
+    fn mirror(&mut self) {
+        for j in 0..self.ncols {
+            for i in 0..j {
+                self.data[i + j * self.nrows] = self.data[j + i * self.nrows];
+            }
+        }
+    }
+
+    fn faer_mut(&mut self) -> MatMut<'_, Real> {
+        MatMut::from_column_major_slice_mut(&mut self.data, self.nrows, self.ncols)
+    }
+}
+
+impl Index<(usize, usize)> for Matrix {
+    type Output = Real;
+    fn index(&self, (i, j): (usize, usize)) -> &Real {
+        &self.data[i + j * self.nrows]
+    }
+}
+
+impl IndexMut<(usize, usize)> for Matrix {
+    fn index_mut(&mut self, (i, j): (usize, usize)) -> &mut Real {
+        &mut self.data[i + j * self.nrows]
+    }
+}
+
+impl<'a> View<'a> {
+    fn of(data: &'a [Real], nrows: usize, ncols: usize) -> Self {
+        Self { data, nrows, ncols, stride: nrows, orientation: Orientation::AsStored }
+    }
+
+    /// A slice of `nrows * ncols` entries, column by column.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the slice has another length.
+    pub fn from_slice(data: &'a [Real], nrows: usize, ncols: usize) -> Result<Self> {
+        check_len("data", data.len(), nrows * ncols)?;
+        Ok(Self::of(data, nrows, ncols))
+    }
+
+    /// The number of rows.
+    pub fn nrows(&self) -> usize {
+        match self.orientation {
+            Orientation::AsStored => self.nrows,
+            Orientation::Transposed => self.ncols,
+        }
+    }
+
+    /// The number of columns.
+    pub fn ncols(&self) -> usize {
+        match self.orientation {
+            Orientation::AsStored => self.ncols,
+            Orientation::Transposed => self.nrows,
+        }
+    }
+
+    /// The transpose.
+    pub fn t(self) -> Self {
+        let orientation = match self.orientation {
+            Orientation::AsStored => Orientation::Transposed,
+            Orientation::Transposed => Orientation::AsStored,
+        };
+        Self { orientation, ..self }
+    }
+
+    /// A copy as a matrix of its own.
+    pub fn to_matrix(self) -> Matrix {
+        let view = self.faer();
+        Matrix::from_fn(self.nrows(), self.ncols(), |i, j| view[(i, j)])
+    }
+
+    fn faer(self) -> MatRef<'a, Real> {
+        let stored = if self.nrows * self.ncols == 0 {
+            MatRef::from_column_major_slice(&[], self.nrows, self.ncols)
+        } else {
+            MatRef::from_column_major_slice_with_stride(self.data, self.nrows, self.ncols, self.stride)
+        };
+        match self.orientation {
+            Orientation::AsStored => stored,
+            Orientation::Transposed => stored.transpose(),
+        }
+    }
+}
+
+impl<'a> From<&'a Matrix> for View<'a> {
+    fn from(matrix: &'a Matrix) -> Self {
+        matrix.view()
+    }
+}
+
+/// Checks the shape of a matrix argument.
+pub fn check_shape<'a>(argument: &'static str, found: impl Into<View<'a>>, nrows: usize, ncols: usize) -> Result<()> {
+    let found = found.into();
+    if (found.nrows(), found.ncols()) == (nrows, ncols) {
+        return Ok(());
+    }
+    Err(Error::shape(argument, format_args!("{nrows} × {ncols}"), format_args!("{} × {}", found.nrows(), found.ncols())))
+}
+
+/// The product A B, for A m × k and B k × n: 2mkn flops.
+///
+/// # Errors
+/// [`Error::Shape`] if the inner sizes differ.
+pub fn matmul<'a, 'b>(a: impl Into<View<'a>>, b: impl Into<View<'b>>) -> Result<Matrix> {
+    let (a, b) = (a.into(), b.into());
+    let mut c = Matrix::zeros(a.nrows(), b.ncols());
+    matmul_add(&mut c, 1.0, a, b)?;
+    Ok(c)
+}
+
+/// C += α A B.
+///
+/// # Errors
+/// [`Error::Shape`] if the sizes do not fit.
+pub fn matmul_add<'a, 'b>(c: &mut Matrix, alpha: Real, a: impl Into<View<'a>>, b: impl Into<View<'b>>) -> Result<()> {
+    let (a, b) = (a.into(), b.into());
+    check_shape("b", b, a.ncols(), b.ncols())?;
+    check_shape("c", &*c, a.nrows(), b.ncols())?;
+    product_cut(c.faer_mut(), alpha, a.faer(), b.faer());
+    Ok(())
+}
+
+/// Adds α A B to columns of C that stand in `c` as m × n, column by column: for callers that cut the work themselves.
+pub(crate) fn matmul_add_slice(c: &mut [Real], alpha: Real, a: View<'_>, b: View<'_>) -> Result<()> {
+    check_shape("b", b, a.ncols(), b.ncols())?;
+    check_len("c", c.len(), a.nrows() * b.ncols())?;
+    product_cut(MatMut::from_column_major_slice_mut(c, a.nrows(), b.ncols()), alpha, a.faer(), b.faer());
+    Ok(())
+}
+
+fn product_cut(c: MatMut<'_, Real>, alpha: Real, a: MatRef<'_, Real>, b: MatRef<'_, Real>) {
+    let (m, n) = (c.nrows(), c.ncols());
+    if m > CUT && m >= n {
+        let half = cut_place(m);
+        let (top, bottom) = c.split_at_row_mut(half);
+        let (a_top, a_bottom) = a.split_at_row(half);
+        par::join(|| product_cut(top, alpha, a_top, b), || product_cut(bottom, alpha, a_bottom, b));
+    } else if n > CUT {
+        let half = cut_place(n);
+        let (left, right) = c.split_at_col_mut(half);
+        let (b_left, b_right) = b.split_at_col(half);
+        par::join(|| product_cut(left, alpha, a, b_left), || product_cut(right, alpha, a, b_right));
+    } else {
+        product::matmul(c, Accum::Add, a, b, alpha, Par::Seq);
+    }
+}
+
+/// The middle, rounded up to a multiple of the block size.
+fn cut_place(n: usize) -> usize {
+    (n / 2).div_ceil(CUT) * CUT
+}
+
+/// The Gram matrix A Aᵀ of the rows of A (m × k), computed as the symmetric matrix it is: m²k flops.
+pub fn gram<'a>(a: impl Into<View<'a>>) -> Matrix {
+    let a = a.into();
+    let mut c = Matrix::zeros(a.nrows(), a.nrows());
+    gram_cut(c.faer_mut(), a.faer());
+    c.mirror();
+    c
+}
+
+fn gram_cut(c: MatMut<'_, Real>, a: MatRef<'_, Real>) {
+    let n = c.nrows();
+    if n > CUT {
+        let half = cut_place(n);
+        let (upper_left, _, lower_left, lower_right) = c.split_at_mut(half, half);
+        let (top, bottom) = a.split_at_row(half);
+        par::join(
+            || product_cut(lower_left, 1.0, bottom, top.transpose()),
+            || par::join(|| gram_cut(upper_left, top), || gram_cut(lower_right, bottom)),
+        );
+    } else {
+        triangular::matmul(
+            c,
+            BlockStructure::TriangularLower,
+            Accum::Add,
+            a,
+            BlockStructure::Rectangular,
+            a.transpose(),
+            BlockStructure::Rectangular,
+            1.0,
+            Par::Seq,
+        );
+    }
+}
+
+/// The product A x.
+///
+/// # Errors
+/// [`Error::Shape`] if the sizes do not fit.
+pub fn matvec<'a>(a: impl Into<View<'a>>, x: &[Real]) -> Result<Vec<Real>> {
+    let a = a.into();
+    check_len("x", x.len(), a.ncols())?;
+    Ok(matmul(a, View::of(x, x.len(), 1))?.into_vec())
+}
+
+/// A = L Lᵀ of a symmetric positive definite matrix.
+#[derive(Debug, Clone)]
+pub struct Cholesky(Matrix);
+
+impl Cholesky {
+    /// Factorizes, reading the lower triangle: n³/3 flops.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if A is not square, [`Error::NotFinite`], [`Error::Numerical`] if A is not positive definite.
+    pub fn new(mut a: Matrix) -> Result<Self> {
+        check_square("a", &a)?;
+        check_finite("a", &a.data)?;
+        let n = a.nrows;
+        let mut buffer = MemBuffer::new(llt::factor::cholesky_in_place_scratch::<Real>(n, Par::Seq, Default::default()));
+        let info = llt::factor::cholesky_in_place(
+            a.faer_mut(),
+            Default::default(),
+            Par::Seq,
+            MemStack::new(&mut buffer),
+            Default::default(),
+        );
+        match info {
+            Ok(_) => Ok(Self(a)),
+            Err(llt::factor::LltError::NonPositivePivot { index }) => Err(Error::Numerical {
+                operation: "Cholesky factorization",
+                reason: format!("the matrix is not positive definite (pivot {index} of {n}); add damping"),
+            }),
+        }
+    }
+
+    /// The order of the matrix.
+    pub fn dim(&self) -> usize {
+        self.0.nrows
+    }
+
+    /// Replaces the columns of `rhs` by A⁻¹ rhs: 2n² flops a column.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if `rhs` has the wrong number of rows.
+    pub fn solve_in_place(&self, rhs: &mut Matrix) -> Result<()> {
+        check_shape("rhs", &*rhs, self.dim(), rhs.ncols)?;
+        llt::solve::solve_in_place(self.0.view().faer(), rhs.faer_mut(), Par::Seq, MemStack::new(&mut []));
+        Ok(())
+    }
+
+    /// A⁻¹ b for one right-hand side.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if `b` has the wrong length.
+    pub fn solve(&self, b: &[Real]) -> Result<Vec<Real>> {
+        let mut x = Matrix::column(b.to_vec());
+        self.solve_in_place(&mut x)?;
+        Ok(x.into_vec())
+    }
+}
+
+/// A = U diag(λ) Uᵀ of a symmetric matrix: λ descending, and in each column of U the entry of largest magnitude (the first one
+/// among equals) positive.
+#[derive(Debug, Clone)]
+pub struct Eigh {
+    /// λ, descending.
+    pub values: Vec<Real>,
+    /// The eigenvectors, as columns.
+    pub vectors: Matrix,
+}
+
+/// The eigen-decomposition of a symmetric matrix, of which the lower triangle is read.
+///
+/// # Errors
+/// [`Error::Shape`] if A is not square, [`Error::NotFinite`], [`Error::Numerical`] if the iteration fails.
+pub fn eigh(a: &Matrix) -> Result<Eigh> {
+    check_square("a", a)?;
+    check_finite("a", &a.data)?;
+    let n = a.nrows;
+    let (mut values, mut vectors) = (vec![0.0; n], Matrix::zeros(n, n));
+    let scratch = evd::self_adjoint_evd_scratch::<Real>(n, evd::ComputeEigenvectors::Yes, Par::Seq, Default::default());
+    evd::self_adjoint_evd(
+        a.view().faer(),
+        faer::diag::DiagMut::from_slice_mut(&mut values),
+        Some(vectors.faer_mut()),
+        Par::Seq,
+        MemStack::new(&mut MemBuffer::new(scratch)),
+        Default::default(),
+    )
+    .map_err(|e| Error::Numerical { operation: "eigen-decomposition", reason: format!("{e:?}") })?;
+    check_finite("eigenvalues", &values)?;
+    values.reverse();
+    let vectors = Matrix::from_fn(n, n, |i, j| vectors[(i, n - 1 - j)]);
+    let mut result = Eigh { values, vectors };
+    for j in 0..n {
+        if leading_sign(result.vectors.col(j)) < 0.0 {
+            result.vectors.col_mut(j).iter_mut().for_each(|x| *x = -*x);
+        }
+    }
+    Ok(result)
+}
+
+/// A = U diag(s) Vᵀ, thin: s descending, signs fixed by U as in [`Eigh`].
+#[derive(Debug, Clone)]
+pub struct Svd {
+    /// Left singular vectors, m × min(m, n).
+    pub u: Matrix,
+    /// Singular values, descending.
+    pub values: Vec<Real>,
+    /// Right singular vectors, n × min(m, n).
+    pub v: Matrix,
+}
+
+/// The thin singular value decomposition.
+///
+/// # Errors
+/// [`Error::NotFinite`], [`Error::Numerical`] if the iteration fails.
+pub fn svd(a: &Matrix) -> Result<Svd> {
+    check_finite("a", &a.data)?;
+    let (m, n) = (a.nrows, a.ncols);
+    let k = m.min(n);
+    let (mut u, mut values, mut v) = (Matrix::zeros(m, k), vec![0.0; k], Matrix::zeros(n, k));
+    let thin = faer_svd::ComputeSvdVectors::Thin;
+    let scratch = faer_svd::svd_scratch::<Real>(m, n, thin, thin, Par::Seq, Default::default());
+    faer_svd::svd(
+        a.view().faer(),
+        faer::diag::DiagMut::from_slice_mut(&mut values),
+        Some(u.faer_mut()),
+        Some(v.faer_mut()),
+        Par::Seq,
+        MemStack::new(&mut MemBuffer::new(scratch)),
+        Default::default(),
+    )
+    .map_err(|e| Error::Numerical { operation: "singular value decomposition", reason: format!("{e:?}") })?;
+    check_finite("singular values", &values)?;
+    for j in 0..k {
+        if leading_sign(u.col(j)) < 0.0 {
+            u.col_mut(j).iter_mut().for_each(|x| *x = -*x);
+            v.col_mut(j).iter_mut().for_each(|x| *x = -*x);
+        }
+    }
+    Ok(Svd { u, values, v })
+}
+
+/// A = Q R, thin, with a non-negative diagonal of R: Q m × min(m, n), R min(m, n) × n.
+///
+/// # Errors
+/// [`Error::NotFinite`].
+pub fn qr(a: &Matrix) -> Result<(Matrix, Matrix)> {
+    check_finite("a", &a.data)?;
+    let (m, n) = (a.nrows, a.ncols);
+    let k = m.min(n);
+    if k == 0 {
+        return Ok((Matrix::zeros(m, k), Matrix::zeros(k, n)));
+    }
+    let block = householder_qr::factor::recommended_block_size::<Real>(m, n);
+    let (mut basis, mut coefficients) = (a.clone(), Matrix::zeros(block, k));
+    let scratch = householder_qr::factor::qr_in_place_scratch::<Real>(m, n, block, Par::Seq, Default::default());
+    householder_qr::factor::qr_in_place(
+        basis.faer_mut(),
+        coefficients.faer_mut(),
+        Par::Seq,
+        MemStack::new(&mut MemBuffer::new(scratch)),
+        Default::default(),
+    );
+    let mut r = Matrix::from_fn(k, n, |i, j| if i <= j { basis[(i, j)] } else { 0.0 });
+    let mut q = Matrix::from_fn(m, k, |i, j| if i == j { 1.0 } else { 0.0 });
+    let scratch = faer::linalg::householder::apply_block_householder_sequence_on_the_left_in_place_scratch::<Real>(m, block, k);
+    faer::linalg::householder::apply_block_householder_sequence_on_the_left_in_place_with_conj(
+        basis.columns(0..k).faer(),
+        coefficients.view().faer(),
+        Conj::No,
+        q.faer_mut(),
+        Par::Seq,
+        MemStack::new(&mut MemBuffer::new(scratch)),
+    );
+    for i in 0..k {
+        if r[(i, i)] < 0.0 {
+            (i..n).for_each(|j| r[(i, j)] = -r[(i, j)]);
+            q.col_mut(i).iter_mut().for_each(|x| *x = -*x);
+        }
+    }
+    Ok((q, r))
+}
+
+fn leading_sign(column: &[Real]) -> Real {
+    column.iter().fold(0.0_f64, |best, &x| if x.abs() > best.abs() { x } else { best })
+}
+
+fn check_square(argument: &'static str, a: &Matrix) -> Result<()> {
+    check_shape(argument, a, a.nrows, a.nrows)
+}
+
+/// The scalar product. Eight running sums: as accurate as pairwise summation of blocks, and fast.
+pub fn dot(x: &[Real], y: &[Real]) -> Real {
+    debug_assert_eq!(x.len(), y.len());
+    let mut sums = [0.0; 8];
+    let (xs, ys) = (x.chunks_exact(8), y.chunks_exact(8));
+    let rest: Real = xs.remainder().iter().zip(ys.remainder()).map(|(a, b)| a * b).sum();
+    for (a, b) in xs.zip(ys) {
+        for i in 0..8 {
+            sums[i] += a[i] * b[i];
+        }
+    }
+    sums.iter().sum::<Real>() + rest
+}
+
+/// The Euclidean norm; scaled where squares would overflow or vanish.
+pub fn norm(x: &[Real]) -> Real {
+    let plain = dot(x, x);
+    if plain.is_finite() && plain > 1e-280 {
+        return plain.sqrt();
+    }
+    let largest = x.iter().fold(0.0_f64, |m, v| m.max(v.abs()));
+    if largest == 0.0 || !largest.is_finite() {
+        return largest;
+    }
+    largest * x.iter().map(|v| (v / largest) * (v / largest)).sum::<Real>().sqrt()
+}
+
+/// y += α x.
+pub fn axpy(alpha: Real, x: &[Real], y: &mut [Real]) {
+    debug_assert_eq!(x.len(), y.len());
+    y.iter_mut().zip(x).for_each(|(y, x)| *y += alpha * x);
+}
+
+/// x − y.
+pub fn difference(x: &[Real], y: &[Real]) -> Vec<Real> {
+    debug_assert_eq!(x.len(), y.len());
+    x.iter().zip(y).map(|(a, b)| a - b).collect()
+}
+
+/// A sum that carries its rounding error along (Neumaier 1974), and what was added since.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct CompensatedSum {
+    sum: Real,
+    correction: Real,
+}
+
+impl CompensatedSum {
+    /// Adds a term.
+    pub fn add(&mut self, term: Real) {
+        let total = self.sum + term;
+        self.correction += if self.sum.abs() >= term.abs() { (self.sum - total) + term } else { (term - total) + self.sum };
+        self.sum = total;
+    }
+
+    /// Multiplies what was summed so far.
+    pub fn scale(&mut self, factor: Real) {
+        self.sum *= factor;
+        self.correction *= factor;
+    }
+
+    /// The sum.
+    pub fn value(&self) -> Real {
+        self.sum + self.correction
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Key;
+
+    const SIZES: [usize; 6] = [1, 2, 63, 64, 65, 127];
+
+    fn random(key: u64, m: usize, n: usize) -> Matrix {
+        Matrix::from_columns(m, n, Key::new(key).stream().normals(m * n)).unwrap()
+    }
+
+    fn naive(a: &Matrix, b: &Matrix) -> Matrix {
+        Matrix::from_fn(a.nrows(), b.ncols(), |i, j| (0..a.ncols()).map(|k| a[(i, k)] * b[(k, j)]).sum())
+    }
+
+    fn distance(a: &Matrix, b: &Matrix) -> Real {
+        assert_eq!((a.nrows(), a.ncols()), (b.nrows(), b.ncols()));
+        norm(&difference(a.as_slice(), b.as_slice())) / a.norm().max(1e-300)
+    }
+
+    #[test]
+    fn products_of_every_orientation_equal_the_triple_loop() {
+        for &m in &SIZES {
+            for &k in &[1, 3, 64, 127] {
+                for &n in &[1, 2, 65] {
+                    let (a, b) = (random(1, m, k), random(2, k, n));
+                    let expected = naive(&a, &b);
+                    assert!(distance(&expected, &matmul(&a, &b).unwrap()) < 1e-13);
+                    let (at, bt) = (a.t().to_matrix(), b.t().to_matrix());
+                    assert!(distance(&expected, &matmul(at.t(), &b).unwrap()) < 1e-13);
+                    assert!(distance(&expected, &matmul(&a, bt.t()).unwrap()) < 1e-13);
+                    let rows = m / 2..m;
+                    let part = matmul(a.rows(rows.clone()), &b).unwrap();
+                    assert!(distance(&expected.rows(rows).to_matrix(), &part) < 1e-13);
+                }
+            }
+            assert!(distance(&naive(&random(3, m, 7), &random(3, m, 7).t().to_matrix()), &gram(&random(3, m, 7))) < 1e-13);
+        }
+    }
+
+    #[test]
+    fn products_have_the_same_bits_at_every_thread_count() {
+        let (a, b) = (random(1, 1030, 70), random(2, 70, 300));
+        let run = || (matmul(&a, &b).unwrap(), gram(&a), matmul(b.t(), a.t()).unwrap());
+        let reference = par::with_threads(1, run).unwrap();
+        assert!(distance(&naive(&a, &a.t().to_matrix()), &reference.1) < 1e-13);
+        for threads in [2, 4] {
+            assert_eq!(par::with_threads(threads, run).unwrap(), reference);
+        }
+    }
+
+    #[test]
+    fn factorizations_rebuild_their_matrix() {
+        for &n in &SIZES {
+            let a = random(n as u64, n + 3, n);
+            let spd = gram(a.t());
+            let x = random(9, n, 2);
+            let mut solved = matmul(&spd, &x).unwrap();
+            Cholesky::new(spd.clone()).unwrap().solve_in_place(&mut solved).unwrap();
+            assert!(distance(&x, &solved) < 1e-6, "{n}");
+
+            let e = eigh(&spd).unwrap();
+            assert!(e.values.windows(2).all(|w| w[0] >= w[1]), "descending");
+            let scaled = Matrix::from_fn(n, n, |i, j| e.vectors[(i, j)] * e.values[j]);
+            assert!(distance(&spd, &matmul(&scaled, e.vectors.t()).unwrap()) < 1e-12);
+            assert!(distance(&Matrix::identity(n), &gram(e.vectors.t())) < 1e-12);
+            assert!((0..n).all(|j| leading_sign(e.vectors.col(j)) > 0.0));
+
+            for matrix in [a.clone(), a.t().to_matrix()] {
+                let s = svd(&matrix).unwrap();
+                assert!(s.values.windows(2).all(|w| w[0] >= w[1]), "descending");
+                let scaled = Matrix::from_fn(s.u.nrows(), n, |i, j| s.u[(i, j)] * s.values[j]);
+                assert!(distance(&matrix, &matmul(&scaled, s.v.t()).unwrap()) < 1e-12);
+                let (q, r) = qr(&matrix).unwrap();
+                assert!(distance(&matrix, &matmul(&q, &r).unwrap()) < 1e-12);
+                assert!(distance(&Matrix::identity(n), &gram(q.t())) < 1e-12);
+                assert!((0..n).all(|i| r[(i, i)] >= 0.0));
+            }
+        }
+    }
+
+    #[test]
+    fn bad_input_is_an_error_that_names_it() {
+        let (a, b) = (random(1, 3, 4), random(2, 3, 4));
+        assert_eq!(matmul(&a, &b).unwrap_err().to_string(), "b: expected 4 × 4, found 3 × 4");
+        assert!(Matrix::from_columns(2, 2, vec![0.0; 3]).is_err());
+        let mut poisoned = Matrix::identity(100);
+        poisoned[(57, 3)] = Real::NAN;
+        for error in [eigh(&poisoned).unwrap_err(), svd(&poisoned).unwrap_err(), qr(&poisoned).unwrap_err()] {
+            assert!(matches!(error, Error::NotFinite { index: 357, .. }), "{error}");
+        }
+        assert!(matches!(Cholesky::new(poisoned).unwrap_err(), Error::NotFinite { .. }));
+        let indefinite = Matrix::from_fn(2, 2, |i, j| if i == j { 1.0 } else { 2.0 });
+        assert!(Cholesky::new(indefinite).unwrap_err().to_string().contains("not positive definite"));
+        assert!(eigh(&a).is_err());
+    }
+
+    #[test]
+    fn sums_survive_cancellation_and_extreme_scales() {
+        let mut sum = CompensatedSum::default();
+        [1.0, 1e100, 1.0, -1e100].into_iter().for_each(|x| sum.add(x));
+        assert_eq!(sum.value(), 2.0);
+        assert!((norm(&[3e200, 4e200]) / 5e200 - 1.0).abs() < 1e-15);
+        assert!((norm(&[3e-200, 4e-200]) / 5e-200 - 1.0).abs() < 1e-15);
+        assert_eq!(norm(&[]), 0.0);
+    }
+}

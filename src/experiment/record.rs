@@ -1,0 +1,365 @@
+//! What a run leaves on disk, and nothing else: tables as CSV, pictures, and `manifest.json`, written last, whose presence means
+//! that the record is complete. Every file is written to a temporary one in the same folder, synced and renamed. Reports are
+//! rebuilt from these files alone.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// The version of the layout on disk.
+pub const RECORD_VERSION: u32 = 1;
+
+/// The file whose presence means that a record is complete.
+pub const MANIFEST: &str = "manifest.json";
+/// Metrics and oracle counts of every recorded step; no clock in it, so that equal runs give equal bytes.
+/// Columns: `method`, `seed`, `step`, the manifest's `metrics`, the manifest's `counts`.
+pub const ROWS: &str = "rows.csv";
+/// Seconds of every recorded step, cumulative: `method`, `seed`, `step`, `seconds`, then one column a phase.
+pub const TIMINGS: &str = "timings.csv";
+/// Relative errors of hypergradient estimators: `estimator`, `curvature`, `fisher`, `unit` (`rows` or `products`), `budget`,
+/// `repetition`, `relative_error`.
+pub const HYPERGRADIENT_ERRORS: &str = "hypergradient_errors.csv";
+/// Derivative and estimator checks: `subject`, `quantity`, `error`, `tolerance`, `verdict` (`ok` or `FAILED`), `note`.
+pub const CHECKS: &str = "checks.csv";
+
+/// What a record is about.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`RECORD_VERSION`] when it was written.
+    pub record_version: u32,
+    /// The version of this crate.
+    pub nhgd_version: String,
+    /// A short title: the configuration's name.
+    pub title: String,
+    /// The configuration as TOML, defaults included.
+    pub configuration: String,
+    /// The seeds that were run.
+    pub seeds: Vec<u64>,
+    /// Threads used.
+    pub threads: usize,
+    /// The machine: operating system, architecture, processor, cores.
+    pub machine: BTreeMap<String, String>,
+    /// The metric columns of `rows.csv`, in order.
+    pub metrics: Vec<String>,
+    /// The oracle-count columns of `rows.csv`, in order.
+    pub counts: Vec<String>,
+    /// The values of `method` that are baselines: one row a seed, no steps.
+    pub baselines: Vec<String>,
+    /// Failed or stopped runs, by `method/seed`, with the reason.
+    pub incidents: BTreeMap<String, String>,
+}
+
+/// A table of text cells with named columns.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Table {
+    columns: Vec<String>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// An empty table.
+    pub fn new<S: Into<String>>(columns: impl IntoIterator<Item = S>) -> Self {
+        Self { columns: columns.into_iter().map(Into::into).collect(), rows: Vec::new() }
+    }
+
+    /// Adds a row.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] unless it has a cell for every column.
+    pub fn push<S: ToString>(&mut self, cells: impl IntoIterator<Item = S>) -> Result<()> {
+        let row: Vec<String> = cells.into_iter().map(|c| c.to_string()).collect();
+        crate::error::check_len("table row", row.len(), self.columns.len())?;
+        self.rows.push(row);
+        Ok(())
+    }
+
+    /// The column names.
+    pub fn columns(&self) -> &[String] {
+        &self.columns
+    }
+
+    /// The number of rows.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there are no rows.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// The cells, row by row.
+    pub fn rows(&self) -> &[Vec<String>] {
+        &self.rows
+    }
+
+    /// The cells of a column as text.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if there is no such column.
+    pub fn text(&self, column: &str) -> Result<Vec<&str>> {
+        let index = self.columns.iter().position(|c| c == column);
+        let index = index.ok_or_else(|| Error::argument("column", self.columns.join(", "), format_args!("`{column}`")))?;
+        Ok(self.rows.iter().map(|row| row[index].as_str()).collect())
+    }
+
+    /// The cells of a column as numbers.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if there is no such column, or a cell is not a number.
+    pub fn numbers(&self, column: &str) -> Result<Vec<f64>> {
+        let parse = |cell: &str| {
+            cell.parse().map_err(|_| Error::argument("cell", format_args!("a number in `{column}`"), format_args!("`{cell}`")))
+        };
+        self.text(column)?.into_iter().map(parse).collect()
+    }
+
+    /// The rows whose cell in `column` equals `value`.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if there is no such column.
+    pub fn filter(&self, column: &str, value: &str) -> Result<Self> {
+        let keep = self.text(column)?.into_iter().map(|cell| cell == value).collect::<Vec<_>>();
+        let rows = self.rows.iter().zip(keep).filter(|(_, keep)| *keep).map(|(row, _)| row.clone()).collect();
+        Ok(Self { columns: self.columns.clone(), rows })
+    }
+
+    /// The different values of a column, in the order of their first appearance.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if there is no such column.
+    pub fn distinct(&self, column: &str) -> Result<Vec<String>> {
+        let mut seen: Vec<String> = Vec::new();
+        for cell in self.text(column)? {
+            if !seen.iter().any(|s| s == cell) {
+                seen.push(cell.to_owned());
+            }
+        }
+        Ok(seen)
+    }
+
+    /// The table as CSV.
+    ///
+    /// # Errors
+    /// [`Error::Numerical`] if the encoder fails.
+    pub fn to_csv(&self) -> Result<Vec<u8>> {
+        let failed = |e: &dyn std::fmt::Display| Error::Numerical { operation: "writing CSV", reason: e.to_string() };
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        writer.write_record(&self.columns).map_err(|e| failed(&e))?;
+        for row in &self.rows {
+            writer.write_record(row).map_err(|e| failed(&e))?;
+        }
+        writer.into_inner().map_err(|e| failed(&e))
+    }
+
+    /// Reads a CSV file with a header line.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be read, [`Error::Data`] if it is not such a file.
+    pub fn read(path: &Path) -> Result<Self> {
+        let bytes = fs::read(path).map_err(|e| Error::io(path, "reading", e))?;
+        let mut reader = csv::Reader::from_reader(bytes.as_slice());
+        let bad = |e: csv::Error| Error::data(path, e);
+        let columns = reader.headers().map_err(bad)?.iter().map(str::to_owned).collect();
+        let rows =
+            reader.records().map(|record| Ok(record.map_err(bad)?.iter().map(str::to_owned).collect())).collect::<Result<_>>()?;
+        Ok(Self { columns, rows })
+    }
+}
+
+/// A number as it stands in a table: the shortest text that reads back to the same bits.
+pub fn cell(value: f64) -> String {
+    format!("{value:?}")
+}
+
+/// A record being written: its folder is new, its manifest comes last.
+#[derive(Debug)]
+pub struct Writer {
+    folder: PathBuf,
+}
+
+impl Writer {
+    /// Creates the folder.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it exists already or cannot be created.
+    pub fn create(folder: &Path) -> Result<Self> {
+        if let Some(parent) = folder.parent().filter(|p| !p.as_os_str().is_empty()) {
+            fs::create_dir_all(parent).map_err(|e| Error::io(parent, "creating the output folder", e))?;
+        }
+        fs::create_dir(folder).map_err(|e| match e.kind() {
+            std::io::ErrorKind::AlreadyExists => {
+                Error::argument("--out", "a folder that does not exist yet", format_args!("{}, which exists", folder.display()))
+            }
+            _ => Error::io(folder, "creating the output folder", e),
+        })?;
+        Ok(Self { folder: folder.to_owned() })
+    }
+
+    /// A record that exists, to write its pictures anew.
+    pub fn existing(folder: &Path) -> Self {
+        Self { folder: folder.to_owned() }
+    }
+
+    /// The record's folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Writes one file: all of it, or nothing.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        write_atomically(&self.folder.join(name), bytes)
+    }
+
+    /// Completes the record.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn finish(self, manifest: &Manifest) -> Result<()> {
+        let json = serde_json::to_vec_pretty(manifest);
+        let json = json.map_err(|e| Error::Numerical { operation: "writing the manifest", reason: e.to_string() })?;
+        self.write(MANIFEST, &json)
+    }
+
+    /// Removes the folder with what was written so far, after a failure.
+    pub fn abandon(self) {
+        // The failure that led here is the one to report; a folder that cannot be removed adds nothing to it.
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Writes a file by way of a temporary one in the same folder: synced, then renamed.
+///
+/// # Errors
+/// [`Error::Io`]; the target is untouched then and the temporary file gone.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+    let failed = |e: std::io::Error| Error::io(path, "writing", e);
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new().prefix(".").suffix(".partial").tempfile_in(folder).map_err(failed)?;
+    file.write_all(bytes).map_err(failed)?;
+    file.as_file().sync_all().map_err(failed)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        // Temporary files are private; a result is an ordinary file.
+        file.as_file().set_permissions(fs::Permissions::from_mode(0o644)).map_err(failed)?;
+    }
+    file.persist(path).map_err(|e| failed(e.error))?;
+    Ok(())
+}
+
+/// A complete record, read back.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// `rows.csv`.
+    pub rows: Table,
+    /// `timings.csv`.
+    pub timings: Table,
+    /// `hypergradient_errors.csv`, where the record has one.
+    pub hypergradient_errors: Option<Table>,
+    /// `checks.csv`, where the record has one.
+    pub checks: Option<Table>,
+}
+
+impl Record {
+    /// Reads a record.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if the folder holds no complete record of this version, [`Error::Io`] if a file cannot be read.
+    pub fn read(folder: &Path) -> Result<Self> {
+        let path = folder.join(MANIFEST);
+        if !path.is_file() {
+            return Err(Error::data(folder, format_args!("no complete record here: it has no {MANIFEST}")));
+        }
+        let bytes = fs::read(&path).map_err(|e| Error::io(&path, "reading", e))?;
+        let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|e| Error::data(&path, e))?;
+        if manifest.record_version != RECORD_VERSION {
+            let found = manifest.record_version;
+            return Err(Error::data(&path, format_args!("record version {found}; this program reads version {RECORD_VERSION}")));
+        }
+        let optional = |name: &str| {
+            let path = folder.join(name);
+            if path.is_file() { Table::read(&path).map(Some) } else { Ok(None) }
+        };
+        Ok(Self {
+            rows: Table::read(&folder.join(ROWS))?,
+            timings: Table::read(&folder.join(TIMINGS))?,
+            hypergradient_errors: optional(HYPERGRADIENT_ERRORS)?,
+            checks: optional(CHECKS)?,
+            manifest,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest() -> Manifest {
+        Manifest {
+            record_version: RECORD_VERSION,
+            nhgd_version: "0".into(),
+            title: "t".into(),
+            configuration: String::new(),
+            seeds: vec![1],
+            threads: 1,
+            machine: BTreeMap::new(),
+            metrics: vec![],
+            counts: vec![],
+            baselines: vec![],
+            incidents: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn a_record_reads_back_and_is_incomplete_until_its_manifest() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("deep/run");
+        let writer = Writer::create(&folder).unwrap();
+        assert!(Writer::create(&folder).unwrap_err().to_string().contains("exists"));
+        let mut table = Table::new(["method", "x"]);
+        for x in [0.1, -1e-300, 1.0 / 3.0, f64::NAN] {
+            table.push(["a, \"b\"".to_owned(), cell(x)]).unwrap();
+        }
+        assert!(table.push(["only one"]).is_err());
+        writer.write(ROWS, &table.to_csv().unwrap()).unwrap();
+        writer.write(TIMINGS, &Table::new(["method"]).to_csv().unwrap()).unwrap();
+        assert!(Record::read(&folder).unwrap_err().to_string().contains("no complete record"));
+        writer.finish(&manifest()).unwrap();
+        let record = Record::read(&folder).unwrap();
+        assert_eq!(record.rows, table);
+        let numbers = record.rows.numbers("x").unwrap();
+        assert_eq!(numbers[..3], [0.1, -1e-300, 1.0 / 3.0]);
+        assert!(numbers[3].is_nan());
+        assert!(record.rows.numbers("method").is_err() && record.rows.text("y").is_err());
+        assert_eq!(record.rows.distinct("method").unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_failed_write_leaves_neither_target_nor_temporary_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("taken");
+        fs::create_dir(&target).unwrap();
+        assert!(write_atomically(&target, b"x").is_err(), "a folder stands where the file should go");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert!(write_atomically(&dir.path().join("missing/file"), b"x").is_err());
+    }
+
+    #[test]
+    fn a_newer_record_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let writer = Writer::existing(dir.path());
+        writer.finish(&Manifest { record_version: RECORD_VERSION + 1, ..manifest() }).unwrap();
+        assert!(Record::read(dir.path()).unwrap_err().to_string().contains("this program reads version 1"));
+    }
+}

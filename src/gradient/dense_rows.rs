@@ -1,0 +1,102 @@
+//! Per-sample gradients that are stored as they are: the form for a user's own gradients and for the factors of a sketch.
+
+use serde::{Deserialize, Serialize};
+
+use super::check_rows;
+use crate::dense::{Matrix, dot, gram, matmul, matmul_add};
+use crate::error::{self, Result, check_count};
+
+/// A block G of stored rows. They are kept as the columns of a d × rows matrix, so that a gradient is contiguous.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DenseRows {
+    transposed: Matrix,
+    rows_per_sample: usize,
+}
+
+impl DenseRows {
+    /// The block whose rows are the columns of `transposed` (d × rows); each sample has `rows_per_sample` adjacent ones.
+    ///
+    /// # Errors
+    /// [`Error::Argument`](crate::Error::Argument) for an empty block or a wrong number of rows,
+    /// [`Error::NotFinite`](crate::Error::NotFinite).
+    pub fn new(transposed: Matrix, rows_per_sample: usize) -> Result<Self> {
+        check_count("dimension", transposed.nrows())?;
+        check_rows(transposed.ncols(), rows_per_sample)?;
+        let block = Self { transposed, rows_per_sample };
+        block.check_finite()?;
+        Ok(block)
+    }
+
+    /// The rows as the columns of a d × rows matrix.
+    pub fn transposed(&self) -> &Matrix {
+        &self.transposed
+    }
+
+    pub(super) fn samples(&self) -> usize {
+        self.rows() / self.rows_per_sample
+    }
+
+    pub(super) fn rows(&self) -> usize {
+        self.transposed.ncols()
+    }
+
+    pub(super) fn dim(&self) -> usize {
+        self.transposed.nrows()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        size_of_val(self.transposed.as_slice())
+    }
+
+    pub(super) fn project(&self, omega: &Matrix) -> Result<Matrix> {
+        matmul(self.transposed.t(), omega)
+    }
+
+    pub(super) fn accumulate_into(&self, coefficients: &Matrix, y: &mut Matrix) -> Result<()> {
+        matmul_add(y, 1.0, &self.transposed, coefficients)
+    }
+
+    pub(super) fn gram(&self) -> Result<Matrix> {
+        Ok(gram(self.transposed.t()))
+    }
+
+    pub(super) fn gram_with(&self, diagonal: &[f64]) -> Result<Matrix> {
+        let mut scaled = self.transposed.clone();
+        for j in 0..scaled.ncols() {
+            scaled.col_mut(j).iter_mut().zip(diagonal).for_each(|(x, d)| *x *= d);
+        }
+        matmul(self.transposed.t(), &scaled)
+    }
+
+    pub(super) fn scatter(&self) -> Result<Matrix> {
+        Ok(gram(&self.transposed))
+    }
+
+    pub(super) fn squared_row_norms(&self) -> Vec<f64> {
+        (0..self.rows()).map(|i| dot(self.transposed.col(i), self.transposed.col(i))).collect()
+    }
+
+    pub(super) fn last_samples(&self, count: usize) -> Self {
+        let kept = count.min(self.samples()) * self.rows_per_sample;
+        let transposed = self.transposed.columns(self.rows() - kept..self.rows()).to_matrix();
+        Self { transposed, rows_per_sample: self.rows_per_sample }
+    }
+
+    pub(super) fn scale(&mut self, factor: f64) {
+        self.transposed.scale(factor);
+    }
+
+    pub(super) fn stack(blocks: &[&Self]) -> Result<Self> {
+        let rows_per_sample = blocks[0].rows_per_sample;
+        for block in blocks {
+            error::check_len("rows per sample", block.rows_per_sample, rows_per_sample)?;
+        }
+        let data = blocks.iter().flat_map(|b| b.transposed.as_slice()).copied().collect();
+        let rows = blocks.iter().map(|b| b.rows()).sum();
+        Ok(Self { transposed: Matrix::from_columns(blocks[0].dim(), rows, data)?, rows_per_sample })
+    }
+
+    pub(super) fn check_finite(&self) -> Result<()> {
+        error::check_finite("gradient rows", self.transposed.as_slice())
+    }
+}

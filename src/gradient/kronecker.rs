@@ -1,0 +1,227 @@
+//! Per-sample gradients of a linear layer, in factored form: row i is x_i ⊗ δ_i, the layer's input times the derivative of the
+//! loss with respect to its output. G (rows × p·C) is never formed; its Gram matrix is (XXᵀ) ∘ (ΔΔᵀ).
+//!
+//! **Flattening order.** θ is the p × C weight matrix column by column: θ[k·p + j] weighs input j for output k.
+
+use serde::{Deserialize, Serialize};
+
+use super::check_rows;
+use crate::dense::{Matrix, View, check_shape, dot, gram, matmul, matmul_add_slice};
+use crate::error::{self, Result, check_count};
+use crate::par;
+
+/// Samples projected at once.
+const BLOCK: usize = 128;
+
+/// A block G of rows x_i ⊗ δ_i; the `rows_per_sample` rows of a sample share its x_i, which is stored once.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct KroneckerRows {
+    /// x_i as the columns, p × samples.
+    inputs: Matrix,
+    /// √w_i δ_i as the columns, C × rows.
+    deltas: Matrix,
+    rows_per_sample: usize,
+}
+
+impl KroneckerRows {
+    /// The rows `inputs[:, i / r] ⊗ deltas[:, i]`, for r = `rows_per_sample`; √w belongs into `deltas`.
+    ///
+    /// # Errors
+    /// [`Error::Argument`](crate::Error::Argument) for an empty block, [`Error::Shape`](crate::Error::Shape) if the numbers of
+    /// inputs and deltas do not fit, [`Error::NotFinite`](crate::Error::NotFinite).
+    pub fn new(inputs: Matrix, deltas: Matrix, rows_per_sample: usize) -> Result<Self> {
+        check_count("input width", inputs.nrows())?;
+        check_count("output width", deltas.nrows())?;
+        check_rows(deltas.ncols(), rows_per_sample)?;
+        check_shape("inputs", &inputs, inputs.nrows(), deltas.ncols() / rows_per_sample)?;
+        let block = Self { inputs, deltas, rows_per_sample };
+        block.check_finite()?;
+        Ok(block)
+    }
+
+    /// The inputs x_i, p × samples.
+    pub fn inputs(&self) -> &Matrix {
+        &self.inputs
+    }
+
+    /// The output derivatives √w_i δ_i, C × rows.
+    pub fn deltas(&self) -> &Matrix {
+        &self.deltas
+    }
+
+    fn input_width(&self) -> usize {
+        self.inputs.nrows()
+    }
+
+    fn output_width(&self) -> usize {
+        self.deltas.nrows()
+    }
+
+    pub(super) fn samples(&self) -> usize {
+        self.inputs.ncols()
+    }
+
+    pub(super) fn rows(&self) -> usize {
+        self.deltas.ncols()
+    }
+
+    pub(super) fn dim(&self) -> usize {
+        self.input_width() * self.output_width()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        size_of_val(self.inputs.as_slice()) + size_of_val(self.deltas.as_slice())
+    }
+
+    /// Ω (p·C × ℓ, column by column) is also p × C·ℓ; so GΩ is one product XᵀΩ and a scalar product with δ for each entry.
+    pub(super) fn project(&self, omega: &Matrix) -> Result<Matrix> {
+        let (p, c, r, columns) = (self.input_width(), self.output_width(), self.rows_per_sample, omega.ncols());
+        let omega = View::from_slice(omega.as_slice(), p, c * columns)?;
+        let parts = par::map_blocks(self.samples(), BLOCK, |range| {
+            let products = matmul(omega.t(), self.inputs.columns(range.clone()))?;
+            // Row by row: entry l of the row of (sample, r) is δᵀ(Ω_lᵀ x).
+            let mut rows = Vec::with_capacity(range.len() * r * columns);
+            for (i, sample) in range.enumerate() {
+                for row in sample * r..(sample + 1) * r {
+                    let delta = self.deltas.col(row);
+                    rows.extend(products.col(i).chunks_exact(c).map(|z| short_dot(z, delta)));
+                }
+            }
+            Ok(rows)
+        });
+        let mut rows = Vec::with_capacity(self.rows() * columns);
+        for part in parts {
+            rows.extend(part?);
+        }
+        Ok(View::from_slice(&rows, columns, self.rows())?.t().to_matrix())
+    }
+
+    /// Y (p·C × ℓ) is also p × C·ℓ; so GᵀC is one product of X with the matrix of the numbers Σ_row δ_k C_l.
+    pub(super) fn accumulate_into(&self, coefficients: &Matrix, y: &mut Matrix) -> Result<()> {
+        let (c, r, columns) = (self.output_width(), self.rows_per_sample, coefficients.ncols());
+        let by_row = coefficients.t().to_matrix();
+        let mut scaled = Matrix::zeros(c * columns, self.samples());
+        par::for_chunks(scaled.as_mut_slice(), c * columns * BLOCK, |block, chunk| {
+            for (i, column) in chunk.chunks_exact_mut(c * columns).enumerate() {
+                let sample = block * BLOCK + i;
+                for row in sample * r..(sample + 1) * r {
+                    for (part, coefficient) in column.chunks_exact_mut(c).zip(by_row.col(row)) {
+                        part.iter_mut().zip(self.deltas.col(row)).for_each(|(s, d)| *s += coefficient * d);
+                    }
+                }
+            }
+        });
+        matmul_add_slice(y.as_mut_slice(), 1.0, self.inputs.view(), scaled.t())
+    }
+
+    pub(super) fn gram(&self) -> Result<Matrix> {
+        Ok(self.hadamard(gram(self.inputs.t()), |i, j, deltas| deltas[(i, j)], &gram(self.deltas.t())))
+    }
+
+    /// `inputs[i / r, j / r] * weight(i, j, deltas)`, for a samples × samples matrix of inputs.
+    fn hadamard(&self, inputs: Matrix, weight: impl Fn(usize, usize, &Matrix) -> f64 + Sync, deltas: &Matrix) -> Matrix {
+        let (n, r) = (self.rows(), self.rows_per_sample);
+        let mut result = Matrix::zeros(n, n);
+        par::for_chunks(result.as_mut_slice(), n, |j, column| {
+            let input = inputs.col(j / r);
+            column.iter_mut().enumerate().for_each(|(i, entry)| *entry = input[i / r] * weight(i, j, deltas));
+        });
+        result
+    }
+
+    /// Σ_k (X D_k Xᵀ) ∘ (δ_k δ_kᵀ), D_k the part of D that belongs to output k.
+    pub(super) fn gram_with(&self, diagonal: &[f64]) -> Result<Matrix> {
+        let mut result = Matrix::zeros(self.rows(), self.rows());
+        for (k, part) in diagonal.chunks_exact(self.input_width()).enumerate() {
+            let mut scaled = self.inputs.clone();
+            for i in 0..scaled.ncols() {
+                scaled.col_mut(i).iter_mut().zip(part).for_each(|(x, d)| *x *= d);
+            }
+            let inputs = matmul(self.inputs.t(), &scaled)?;
+            result.add_scaled(1.0, &self.hadamard(inputs, |i, j, deltas| deltas[(k, i)] * deltas[(k, j)], &self.deltas))?;
+        }
+        Ok(result)
+    }
+
+    /// Block (k, l) of GᵀG is X diag(Σ_rows δ_k δ_l) Xᵀ.
+    pub(super) fn scatter(&self) -> Result<Matrix> {
+        weighted_outer(&self.inputs, self.output_width(), |sample, k, l| {
+            let rows = sample * self.rows_per_sample..(sample + 1) * self.rows_per_sample;
+            rows.map(|row| self.deltas[(k, row)] * self.deltas[(l, row)]).sum()
+        })
+    }
+
+    pub(super) fn squared_row_norms(&self) -> Vec<f64> {
+        let inputs: Vec<f64> = (0..self.samples()).map(|i| dot(self.inputs.col(i), self.inputs.col(i))).collect();
+        let delta = |row| dot(self.deltas.col(row), self.deltas.col(row));
+        (0..self.rows()).map(|row| inputs[row / self.rows_per_sample] * delta(row)).collect()
+    }
+
+    pub(super) fn last_samples(&self, count: usize) -> Self {
+        let kept = count.min(self.samples());
+        let (n, rows, r) = (self.samples(), self.rows(), self.rows_per_sample);
+        let inputs = self.inputs.columns(n - kept..n).to_matrix();
+        Self { inputs, deltas: self.deltas.columns(rows - kept * r..rows).to_matrix(), rows_per_sample: r }
+    }
+
+    pub(super) fn scale(&mut self, factor: f64) {
+        self.deltas.scale(factor);
+    }
+
+    pub(super) fn stack(blocks: &[&Self]) -> Result<Self> {
+        let first = blocks[0];
+        for block in blocks {
+            error::check_len("rows per sample", block.rows_per_sample, first.rows_per_sample)?;
+            error::check_len("input width", block.input_width(), first.input_width())?;
+        }
+        let samples = blocks.iter().map(|b| b.samples()).sum();
+        let rows = blocks.iter().map(|b| b.rows()).sum();
+        let inputs = blocks.iter().flat_map(|b| b.inputs.as_slice()).copied().collect();
+        let deltas = blocks.iter().flat_map(|b| b.deltas.as_slice()).copied().collect();
+        Ok(Self {
+            inputs: Matrix::from_columns(first.input_width(), samples, inputs)?,
+            deltas: Matrix::from_columns(first.output_width(), rows, deltas)?,
+            rows_per_sample: first.rows_per_sample,
+        })
+    }
+
+    pub(super) fn check_finite(&self) -> Result<()> {
+        error::check_finite("gradient inputs", self.inputs.as_slice())?;
+        error::check_finite("gradient deltas", self.deltas.as_slice())
+    }
+}
+
+/// The symmetric p·C × p·C matrix whose block (k, l) is Σ_i weight(i, k, l) x_i x_iᵀ, x_i the columns of `inputs`:
+/// C(C+1)/2 products of 2np² flops. `weight` must be symmetric in k and l.
+///
+/// # Errors
+/// [`Error::Shape`](crate::Error::Shape) never, for a consistent `inputs`.
+pub fn weighted_outer(inputs: &Matrix, outputs: usize, weight: impl Fn(usize, usize, usize) -> f64 + Sync) -> Result<Matrix> {
+    let p = inputs.nrows();
+    let pairs: Vec<(usize, usize)> = (0..outputs).flat_map(|k| (0..=k).map(move |l| (k, l))).collect();
+    let parts = par::map(pairs, |(k, l)| {
+        let mut scaled = inputs.clone();
+        for i in 0..scaled.ncols() {
+            let w = weight(i, k, l);
+            scaled.col_mut(i).iter_mut().for_each(|x| *x *= w);
+        }
+        Ok((k, l, matmul(&scaled, inputs.t())?))
+    });
+    let mut result = Matrix::zeros(p * outputs, p * outputs);
+    for part in parts {
+        let (k, l, block) = part?;
+        for j in 0..p {
+            for i in 0..p {
+                // The block is symmetric but for rounding; its mean with its transpose is symmetric to the bit.
+                let entry = 0.5 * (block[(i, j)] + block[(j, i)]);
+                result[(k * p + i, l * p + j)] = entry;
+                result[(l * p + i, k * p + j)] = entry;
+            }
+        }
+    }
+    Ok(result)
+}
+
+fn short_dot(x: &[f64], y: &[f64]) -> f64 {
+    x.iter().zip(y).map(|(a, b)| a * b).sum()
+}

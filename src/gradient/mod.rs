@@ -1,0 +1,183 @@
+//! Blocks of per-sample gradients. A [`GradientBlock`] stands for a matrix G whose rows are √w_i s_i, s_i = ∇_θ ℓ_i, so that
+//! GᵀG / samples estimates Σ w_i s_i s_iᵀ / n. Curvatures meet gradients only through the operations here; a factored block
+//! is never expanded by any of them.
+//!
+//! `samples` and `rows` are two numbers: the expected Fisher has several rows a sample. Means divide by samples, never by rows.
+
+mod dense_rows;
+mod kronecker;
+
+use serde::{Deserialize, Serialize};
+
+pub use dense_rows::DenseRows;
+pub use kronecker::KroneckerRows;
+
+use crate::dense::{Matrix, check_shape};
+use crate::error::{Error, Result, check_finite, check_len};
+
+/// Per-sample gradients, as they are or in factored form. In every operation √w is inside the rows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum GradientBlock {
+    /// Rows that are stored.
+    Dense(DenseRows),
+    /// Rows x_i ⊗ δ_i.
+    Kronecker(KroneckerRows),
+}
+
+/// Dispatches an operation to the form at hand.
+macro_rules! each_form {
+    ($block:expr, $rows:ident => $body:expr) => {
+        match $block {
+            GradientBlock::Dense($rows) => $body,
+            GradientBlock::Kronecker($rows) => $body,
+        }
+    };
+}
+
+impl GradientBlock {
+    /// The number of samples that the rows come from: what means divide by.
+    pub fn samples(&self) -> usize {
+        each_form!(self, rows => rows.samples())
+    }
+
+    /// The number of rows of G.
+    pub fn rows(&self) -> usize {
+        each_form!(self, rows => rows.rows())
+    }
+
+    /// d, the number of columns of G.
+    pub fn dim(&self) -> usize {
+        each_form!(self, rows => rows.dim())
+    }
+
+    /// The memory of the stored factors, in bytes.
+    pub fn bytes(&self) -> usize {
+        each_form!(self, rows => rows.bytes())
+    }
+
+    /// GΩ, for Ω d × ℓ: rows × ℓ, at 2·d·ℓ flops a sample.
+    ///
+    /// # Errors
+    /// [`Error::Shape`].
+    pub fn project(&self, omega: &Matrix) -> Result<Matrix> {
+        check_shape("omega", omega, self.dim(), omega.ncols())?;
+        each_form!(self, rows => rows.project(omega))
+    }
+
+    /// Y += GᵀC, for C rows × ℓ and Y d × ℓ, at 2·d·ℓ flops a sample.
+    ///
+    /// # Errors
+    /// [`Error::Shape`].
+    pub fn accumulate_into(&self, coefficients: &Matrix, y: &mut Matrix) -> Result<()> {
+        check_shape("coefficients", coefficients, self.rows(), coefficients.ncols())?;
+        check_shape("y", &*y, self.dim(), coefficients.ncols())?;
+        each_form!(self, rows => rows.accumulate_into(coefficients, y))
+    }
+
+    /// GᵀC, for C rows × ℓ: d × ℓ.
+    ///
+    /// # Errors
+    /// [`Error::Shape`].
+    pub fn accumulate(&self, coefficients: &Matrix) -> Result<Matrix> {
+        let mut y = Matrix::zeros(self.dim(), coefficients.ncols());
+        self.accumulate_into(coefficients, &mut y)?;
+        Ok(y)
+    }
+
+    /// The Gram matrix GGᵀ, rows × rows. For factored rows (XXᵀ) ∘ (ΔΔᵀ): samples²·(p + C) flops instead of samples²·p·C.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] only if the block is inconsistent.
+    pub fn gram(&self) -> Result<Matrix> {
+        each_form!(self, rows => rows.gram())
+    }
+
+    /// G D Gᵀ for a diagonal D of length d, rows × rows.
+    ///
+    /// # Errors
+    /// [`Error::Shape`], [`Error::NotFinite`].
+    pub fn gram_with(&self, diagonal: &[f64]) -> Result<Matrix> {
+        check_len("diagonal", diagonal.len(), self.dim())?;
+        check_finite("diagonal", diagonal)?;
+        each_form!(self, rows => rows.gram_with(diagonal))
+    }
+
+    /// GᵀG, d × d: for small d only.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] only if the block is inconsistent.
+    pub fn scatter(&self) -> Result<Matrix> {
+        each_form!(self, rows => rows.scatter())
+    }
+
+    /// The squared Euclidean norm of every row.
+    pub fn squared_row_norms(&self) -> Vec<f64> {
+        each_form!(self, rows => rows.squared_row_norms())
+    }
+
+    /// The rows of the last `count` samples (all of them if there are fewer).
+    pub fn last_samples(&self, count: usize) -> Self {
+        match self {
+            Self::Dense(rows) => Self::Dense(rows.last_samples(count)),
+            Self::Kronecker(rows) => Self::Kronecker(rows.last_samples(count)),
+        }
+    }
+
+    /// Multiplies every row.
+    pub fn scale(&mut self, factor: f64) {
+        each_form!(self, rows => rows.scale(factor));
+    }
+
+    /// The blocks one below the other.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if their dimensions differ, [`Error::Unsupported`] if their forms do, [`Error::Argument`] for none.
+    pub fn stack(blocks: &[&Self]) -> Result<Self> {
+        let Some(first) = blocks.first() else {
+            return Err(Error::argument("blocks", "at least 1 block", 0));
+        };
+        for block in blocks {
+            check_len("block dimension", block.dim(), first.dim())?;
+        }
+        let mixed = || Error::unsupported("stacking gradient blocks of different forms", "feed one form to one curvature");
+        match first {
+            Self::Dense(_) => {
+                let rows: Option<Vec<_>> = blocks.iter().map(|b| if let Self::Dense(r) = b { Some(r) } else { None }).collect();
+                Ok(Self::Dense(DenseRows::stack(&rows.ok_or_else(mixed)?)?))
+            }
+            Self::Kronecker(_) => {
+                let rows: Option<Vec<_>> = blocks.iter().map(|b| if let Self::Kronecker(r) = b { Some(r) } else { None }).collect();
+                Ok(Self::Kronecker(KroneckerRows::stack(&rows.ok_or_else(mixed)?)?))
+            }
+        }
+    }
+
+    /// Checks that every stored factor is finite.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`].
+    pub fn check_finite(&self) -> Result<()> {
+        each_form!(self, rows => rows.check_finite())
+    }
+}
+
+impl From<DenseRows> for GradientBlock {
+    fn from(rows: DenseRows) -> Self {
+        Self::Dense(rows)
+    }
+}
+
+impl From<KroneckerRows> for GradientBlock {
+    fn from(rows: KroneckerRows) -> Self {
+        Self::Kronecker(rows)
+    }
+}
+
+/// Checks what both constructors share: a positive number of rows a sample that divides the rows.
+fn check_rows(rows: usize, rows_per_sample: usize) -> Result<()> {
+    if rows == 0 || rows_per_sample == 0 || !rows.is_multiple_of(rows_per_sample) {
+        let found = format!("{rows} rows at {rows_per_sample} a sample");
+        return Err(Error::argument("rows_per_sample", "a divisor of a positive number of rows", found));
+    }
+    Ok(())
+}

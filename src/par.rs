@@ -1,0 +1,91 @@
+//! Parallel work whose result does not depend on the number of threads: work is cut into blocks of a fixed size, blocks run in
+//! any order, results are folded in block order. Parallel outside, sequential inside. The only file that names `rayon`.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use crate::error::{Error, Result, check_count};
+
+/// The ranges of length `size` (the last may be shorter) that cover 0..n.
+pub fn blocks(n: usize, size: usize) -> impl ExactSizeIterator<Item = Range<usize>> + Clone {
+    let size = size.max(1);
+    (0..n.div_ceil(size)).map(move |i| i * size..((i + 1) * size).min(n))
+}
+
+/// Applies `f` to every block of 0..n, in parallel, and returns the results in block order.
+pub fn map_blocks<T: Send>(n: usize, size: usize, f: impl Fn(Range<usize>) -> T + Sync) -> Vec<T> {
+    let ranges: Vec<_> = blocks(n, size).collect();
+    if ranges.len() <= 1 {
+        return ranges.into_iter().map(f).collect();
+    }
+    ranges.into_par_iter().map(&f).collect()
+}
+
+/// Folds `f` over the blocks of 0..n in block order: `fold(…fold(init, f(block 0))…, f(last block))`.
+pub fn fold_blocks<T: Send, A>(
+    n: usize,
+    size: usize,
+    f: impl Fn(Range<usize>) -> T + Sync,
+    init: A,
+    fold: impl FnMut(A, T) -> A,
+) -> A {
+    map_blocks(n, size, f).into_iter().fold(init, fold)
+}
+
+/// Runs `f` on every chunk of `chunk` entries of `values`, in parallel, with the chunk's number.
+pub fn for_chunks<T: Send>(values: &mut [T], chunk: usize, f: impl Fn(usize, &mut [T]) + Sync) {
+    values.par_chunks_mut(chunk.max(1)).enumerate().for_each(|(i, part)| f(i, part));
+}
+
+/// Maps every item in parallel; the results keep the items' order.
+pub fn map<I: Send, T: Send>(items: Vec<I>, f: impl Fn(I) -> T + Sync) -> Vec<T> {
+    items.into_par_iter().map(&f).collect()
+}
+
+/// Runs two independent pieces of work, at once where a thread is free.
+pub fn join<A: Send, B: Send>(a: impl FnOnce() -> A + Send, b: impl FnOnce() -> B + Send) -> (A, B) {
+    rayon::join(a, b)
+}
+
+/// The number of threads that work started here will use.
+pub fn threads() -> usize {
+    rayon::current_num_threads()
+}
+
+/// Runs `f` in a pool of `count` threads.
+///
+/// # Errors
+/// [`Error::Argument`] for a count of 0, [`Error::Numerical`] if the system refuses the threads.
+pub fn with_threads<T: Send>(count: usize, f: impl FnOnce() -> T + Send) -> Result<T> {
+    check_count("threads", count)?;
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(count).build();
+    let pool = pool.map_err(|e| Error::Numerical { operation: "thread pool", reason: e.to_string() })?;
+    Ok(pool.install(f))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folds_have_the_same_bits_at_every_thread_count() {
+        for n in [0, 1, 2, 63, 64, 65, 127, 10_000] {
+            let values: Vec<f64> = (0..n).map(|i| 1.0 / (1.0 + i as f64)).collect();
+            let sum = || fold_blocks(n, 64, |r| values[r].iter().sum::<f64>(), 0.0, |a, b| a + b).to_bits();
+            let reference = values.chunks(64).map(|c| c.iter().sum::<f64>()).fold(0.0, |a, b| a + b).to_bits();
+            for threads in [1, 2, 4] {
+                assert_eq!(with_threads(threads, sum).unwrap(), reference, "n = {n}, {threads} threads");
+            }
+        }
+    }
+
+    #[test]
+    fn blocks_cover_the_range_once_and_in_order() {
+        for (n, size) in [(0, 4), (1, 4), (4, 4), (5, 4), (127, 64), (3, 0)] {
+            let all: Vec<usize> = blocks(n, size).flatten().collect();
+            assert_eq!(all, (0..n).collect::<Vec<_>>());
+        }
+        assert!(with_threads(0, || ()).is_err());
+    }
+}
