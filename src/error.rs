@@ -122,6 +122,8 @@ pub enum Status {
     StepLimit { limit: usize, residual: f64 },
     /// A direction p with pᵀHp ≤ 0 was met; the estimate is the one before it.
     NegativeCurvature { step: usize, curvature: f64 },
+    /// The iterates left the finite numbers.
+    Diverged { step: u64 },
     /// No further progress is possible in floating point (stagnation, overflow, a singular factor).
     Breakdown { step: usize, residual: f64 },
 }
@@ -140,6 +142,7 @@ impl Status {
             Self::NegativeCurvature { .. } => {
                 "add damping above the most negative eigenvalue, or use a Fisher (semi-definite) curvature"
             }
+            Self::Diverged { .. } => "take smaller step sizes, or add damping",
             Self::Breakdown { .. } => "add damping, or loosen the tolerance: rounding limits this system",
         }
     }
@@ -151,6 +154,7 @@ impl fmt::Display for Status {
             Self::Converged {} => return write!(f, "converged"),
             Self::StepLimit { limit, residual } => write!(f, "step limit {limit} reached at residual {residual:.3e}")?,
             Self::NegativeCurvature { step, curvature } => write!(f, "negative curvature {curvature:.3e} at step {step}")?,
+            Self::Diverged { step } => write!(f, "diverged at step {step}")?,
             Self::Breakdown { step, residual } => write!(f, "breakdown at step {step}, residual {residual:.3e}")?,
         }
         write!(f, " ({})", self.remedy())

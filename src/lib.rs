@@ -1,5 +1,8 @@
 #![forbid(unsafe_code)]
 //! Natural hypergradient descent.
+pub mod bilevel;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod curvature;
 pub mod data;
 pub mod dense;
@@ -8,8 +11,11 @@ pub mod error;
 pub mod experiment;
 pub mod gradient;
 pub mod inverse;
+pub mod model;
 pub mod operator;
+pub mod oracle;
 pub mod par;
+pub mod problem;
 #[cfg(feature = "plot")]
 pub mod report;
 pub mod rng;

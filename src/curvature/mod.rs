@@ -9,7 +9,7 @@ mod window;
 
 use std::any::Any;
 
-use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 pub use dense::Dense;
 pub use low_rank::LowRank;
@@ -117,8 +117,8 @@ pub enum Certainty {
 macro_rules! families {
     ($($variant:ident($module:ident::$family:ident): $about:literal;)*) => {
         /// The configuration of a curvature family.
-        #[derive(Debug, Clone, PartialEq, Serialize)]
-        #[serde(tag = "name", rename_all = "kebab-case")]
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        #[serde(rename_all = "kebab-case")]
         pub enum CurvatureConfig {
             $(#[doc = $about] $variant($module::Config),)*
         }
@@ -126,17 +126,6 @@ macro_rules! families {
         impl CurvatureConfig {
             /// Name and description of every family.
             pub const REGISTRY: &'static [(&'static str, &'static str)] = &[$(($family::NAME, $about)),*];
-
-            /// Reads the settings of the family `name`; `None` for an unknown name.
-            ///
-            /// # Errors
-            /// Whatever the deserializer reports.
-            pub fn from_settings<'de, D: Deserializer<'de>>(name: &str, settings: D) -> std::result::Result<Option<Self>, D::Error> {
-                match name {
-                    $($family::NAME => $module::Config::deserialize(settings).map(|c| Some(Self::$variant(c))),)*
-                    _ => Ok(None),
-                }
-            }
 
             /// The family's default settings.
             pub fn default_of(name: &str) -> Option<Self> {

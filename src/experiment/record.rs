@@ -187,17 +187,23 @@ impl Writer {
     /// Creates the folder.
     ///
     /// # Errors
-    /// [`Error::Io`] if it exists already or cannot be created.
+    /// [`Error::Argument`] if something stands there already, [`Error::Io`] if it cannot be created.
     pub fn create(folder: &Path) -> Result<Self> {
         if let Some(parent) = folder.parent().filter(|p| !p.as_os_str().is_empty()) {
             fs::create_dir_all(parent).map_err(|e| Error::io(parent, "creating the output folder", e))?;
         }
-        fs::create_dir(folder).map_err(|e| match e.kind() {
-            std::io::ErrorKind::AlreadyExists => {
-                Error::argument("--out", "a folder that does not exist yet", format_args!("{}, which exists", folder.display()))
+        match fs::create_dir(folder) {
+            Ok(()) => {}
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
+                // An empty folder is as good as a new one.
+                let empty = fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none());
+                if !empty {
+                    let found = format!("{}, which exists and is not empty", folder.display());
+                    return Err(Error::argument("--out", "a new or empty folder", found));
+                }
             }
-            _ => Error::io(folder, "creating the output folder", e),
-        })?;
+            Err(e) => return Err(Error::io(folder, "creating the output folder", e)),
+        }
         Ok(Self { folder: folder.to_owned() })
     }
 
@@ -272,6 +278,19 @@ pub struct Record {
 }
 
 impl Record {
+    /// Writes the tables; the manifest, last, is left to [`Writer::finish`].
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn write_tables(&self, writer: &Writer) -> Result<()> {
+        let optional = [(HYPERGRADIENT_ERRORS, &self.hypergradient_errors), (CHECKS, &self.checks)];
+        let optional = optional.into_iter().filter_map(|(name, table)| table.as_ref().map(|table| (name, table)));
+        for (name, table) in [(ROWS, &self.rows), (TIMINGS, &self.timings)].into_iter().chain(optional) {
+            writer.write(name, &table.to_csv()?)?;
+        }
+        Ok(())
+    }
+
     /// Reads a record.
     ///
     /// # Errors
@@ -326,13 +345,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("deep/run");
         let writer = Writer::create(&folder).unwrap();
-        assert!(Writer::create(&folder).unwrap_err().to_string().contains("exists"));
+        assert_eq!(Writer::create(&folder).unwrap().folder(), folder, "an empty folder will do");
         let mut table = Table::new(["method", "x"]);
         for x in [0.1, -1e-300, 1.0 / 3.0, f64::NAN] {
             table.push(["a, \"b\"".to_owned(), cell(x)]).unwrap();
         }
         assert!(table.push(["only one"]).is_err());
         writer.write(ROWS, &table.to_csv().unwrap()).unwrap();
+        assert!(Writer::create(&folder).unwrap_err().to_string().contains("not empty"));
         writer.write(TIMINGS, &Table::new(["method"]).to_csv().unwrap()).unwrap();
         assert!(Record::read(&folder).unwrap_err().to_string().contains("no complete record"));
         writer.finish(&manifest()).unwrap();

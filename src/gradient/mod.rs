@@ -10,7 +10,7 @@ mod kronecker;
 use serde::{Deserialize, Serialize};
 
 pub use dense_rows::DenseRows;
-pub use kronecker::KroneckerRows;
+pub use kronecker::{KroneckerRows, weighted_outer};
 
 use crate::dense::{Matrix, check_shape};
 use crate::error::{Error, Result, check_finite, check_len};

@@ -1,0 +1,105 @@
+//! The reference method: the same inner SGD as NHGD, then the hypergradient at that θ by a dense solve with the exact Hessian over
+//! all data. What NHGD would do if its curvature had no error; d2² memory and d2³ work an outer step.
+
+use serde::{Deserialize, Serialize};
+
+use super::schedule::{SampleCount, StepSize};
+use super::{Method, Observer, Phase, State};
+use crate::dense::axpy;
+use crate::error::{Result, Status, check_count};
+use crate::oracle::exact_inverse_hvp;
+use crate::problem::{OuterGradient, Problem};
+use crate::rng::Key;
+use crate::samples::Batch;
+
+/// The settings of [`Exact`]; as in NHGD.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// K: inner SGD steps an outer step.
+    pub inner_steps: u64,
+    /// Samples of an inner gradient.
+    pub batch_size: SampleCount,
+    /// α_k, k counting inner steps from the beginning of the run.
+    pub inner_step_size: StepSize,
+    /// η_t, t counting outer steps.
+    pub outer_step_size: StepSize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let nhgd = super::nhgd::Config::default();
+        Self {
+            inner_steps: nhgd.inner_steps,
+            batch_size: nhgd.batch_size,
+            inner_step_size: nhgd.inner_step_size,
+            outer_step_size: nhgd.outer_step_size,
+        }
+    }
+}
+
+impl Config {
+    pub(super) fn validate(&self) -> Result<()> {
+        check_count("inner_steps", self.inner_steps as usize)?;
+        self.batch_size.validate("batch_size")?;
+        self.inner_step_size.validate("inner_step_size")?;
+        self.outer_step_size.validate("outer_step_size")
+    }
+}
+
+/// Inner SGD with exact hypergradients.
+#[derive(Debug, Clone)]
+pub struct Exact(Config);
+
+impl Exact {
+    /// The registry name.
+    pub const NAME: &'static str = "exact";
+
+    /// The method with these settings.
+    ///
+    /// # Errors
+    /// [`Error::Argument`](crate::Error::Argument) that names the setting.
+    pub fn new(config: Config) -> Result<Self> {
+        config.validate()?;
+        Ok(Self(config))
+    }
+}
+
+impl Method for Exact {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    fn init(&self, problem: &dyn Problem, _key: Key) -> Result<State> {
+        let (outer_var, inner_var) = problem.initial();
+        Ok(State { step: 0, outer_var, inner_var, curvature: None })
+    }
+
+    fn step(&self, problem: &dyn Problem, state: &mut State, key: Key, observer: &mut dyn Observer) -> Result<Status> {
+        let Self(config) = self;
+        let State { step, outer_var: v, inner_var: theta, .. } = state;
+
+        observer.phase(Phase::InnerStep);
+        for k in 0..config.inner_steps {
+            let batch = config.batch_size.draw(problem.inner_samples(), key.named("inner").child(k).named("batch"))?;
+            let gradient = problem.grad_inner(v, theta, batch.batch())?;
+            axpy(-config.inner_step_size.at(*step * config.inner_steps + k), &gradient, theta);
+            if !theta.iter().all(|x| x.is_finite()) {
+                return Ok(Status::Diverged { step: *step });
+            }
+        }
+
+        observer.phase(Phase::OuterGradient);
+        let OuterGradient { theta: b, v: mut hypergradient } = problem.grad_outer(v, theta, Batch::All)?;
+
+        observer.phase(Phase::InverseProduct);
+        let q = exact_inverse_hvp(problem, v, theta, &b)?;
+
+        observer.phase(Phase::CrossProduct);
+        axpy(-1.0, &problem.cross_vjp(v, theta, Batch::All, &q)?, &mut hypergradient);
+
+        observer.phase(Phase::OuterStep);
+        axpy(-config.outer_step_size.at(*step), &hypergradient, v);
+        Ok(Status::Converged {})
+    }
+}

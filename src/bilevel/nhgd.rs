@@ -1,0 +1,197 @@
+//! Natural hypergradient descent (Kong, Chen, Zhang & Mou 2026, Algorithm 1) on any curvature family: the inverse of the inner
+//! Hessian is replaced by that of a Fisher estimate that is updated while the inner SGD runs.
+//!
+//! Departs from the paper: the curvature is a family of the registry instead of a dense inverse, the regularizer's Hessian Λ is kept
+//! apart from it, rows carry √w, and labels are by default drawn from the model instead of observed. `docs/theory.md` says why.
+
+use serde::{Deserialize, Serialize};
+
+use super::schedule::{SampleCount, StepSize};
+use super::{Method, Observer, Phase, State};
+use crate::curvature::{Curvature, CurvatureConfig};
+use crate::dense::axpy;
+use crate::error::{Error, Result, Status, check_count, check_nonnegative};
+use crate::model::FisherKind;
+use crate::problem::{OuterGradient, Problem};
+use crate::rng::Key;
+
+/// The settings of [`Nhgd`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// K: inner SGD steps an outer step.
+    pub inner_steps: u64,
+    /// Samples of an inner gradient.
+    pub batch_size: SampleCount,
+    /// Samples of b = ∇_θ f.
+    pub outer_batch_size: SampleCount,
+    /// M: samples of the cross product Jᵀq.
+    pub cross_samples: SampleCount,
+    /// α_k, k counting inner steps from the beginning of the run.
+    pub inner_step_size: StepSize,
+    /// η_t, t counting outer steps.
+    pub outer_step_size: StepSize,
+    /// μ, added to the known curvature.
+    pub damping: f64,
+    /// Which labels the curvature's rows have.
+    pub fisher: FisherKind,
+    /// Where the curvature's rows come from.
+    pub curvature_rows: CurvatureRows,
+    /// How many samples of each batch feed the curvature (with fresh rows: how many are drawn).
+    pub curvature_samples: SampleCount,
+    /// γ: what the curvature forgets before each block it absorbs.
+    pub curvature_decay: f64,
+    /// Whether the curvature is kept from one outer step to the next.
+    pub curvature_start: Start,
+    /// Whether θ is kept from one outer step to the next.
+    pub inner_start: Start,
+    /// The curvature family.
+    pub curvature: CurvatureConfig,
+}
+
+/// Where the curvature's rows come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CurvatureRows {
+    /// The batches of the inner SGD, at the θ_k where their gradients are taken, as in the paper.
+    Trajectory,
+    /// Samples drawn afresh at θ_K, once an outer step.
+    Fresh,
+}
+
+/// What an outer step begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Start {
+    /// What the last one left.
+    Warm,
+    /// The initial value.
+    Cold,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            inner_steps: 10,
+            batch_size: SampleCount::Drawn(128),
+            outer_batch_size: SampleCount::All,
+            cross_samples: SampleCount::All,
+            inner_step_size: StepSize::constant(0.5),
+            outer_step_size: StepSize::constant(1.0),
+            damping: 1e-2,
+            fisher: FisherKind::Sampled,
+            curvature_rows: CurvatureRows::Trajectory,
+            curvature_samples: SampleCount::All,
+            curvature_decay: 0.0,
+            curvature_start: Start::Warm,
+            inner_start: Start::Warm,
+            curvature: CurvatureConfig::Window(Default::default()),
+        }
+    }
+}
+
+impl Config {
+    pub(super) fn validate(&self) -> Result<()> {
+        check_count("inner_steps", self.inner_steps as usize)?;
+        self.batch_size.validate("batch_size")?;
+        self.outer_batch_size.validate("outer_batch_size")?;
+        self.cross_samples.validate("cross_samples")?;
+        self.curvature_samples.validate("curvature_samples")?;
+        self.inner_step_size.validate("inner_step_size")?;
+        self.outer_step_size.validate("outer_step_size")?;
+        check_nonnegative("damping", self.damping)?;
+        if !(0.0..1.0).contains(&self.curvature_decay) {
+            return Err(Error::argument("curvature_decay", "a number in [0, 1)", self.curvature_decay));
+        }
+        self.curvature.validate()
+    }
+}
+
+/// Natural hypergradient descent.
+#[derive(Debug, Clone)]
+pub struct Nhgd(Config);
+
+impl Nhgd {
+    /// The registry name.
+    pub const NAME: &'static str = "nhgd";
+
+    /// The method with these settings.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] that names the setting.
+    pub fn new(config: Config) -> Result<Self> {
+        config.validate()?;
+        Ok(Self(config))
+    }
+
+    fn fresh_curvature(&self, problem: &dyn Problem, key: Key) -> Result<Box<dyn Curvature>> {
+        self.0.curvature.build(problem.inner_dim(), key.named("curvature"))
+    }
+}
+
+impl Method for Nhgd {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    fn init(&self, problem: &dyn Problem, key: Key) -> Result<State> {
+        let (outer_var, inner_var) = problem.initial();
+        Ok(State { step: 0, outer_var, inner_var, curvature: Some(self.fresh_curvature(problem, key)?) })
+    }
+
+    fn step(&self, problem: &dyn Problem, state: &mut State, key: Key, observer: &mut dyn Observer) -> Result<Status> {
+        let Self(config) = self;
+        let State { step, outer_var: v, inner_var: theta, curvature } = state;
+        let n = problem.inner_samples();
+        if config.inner_start == Start::Cold {
+            *theta = problem.initial().1;
+        }
+        let curvature = match (curvature, config.curvature_start) {
+            (Some(kept), Start::Warm) => kept,
+            (slot, _) => slot.insert(self.fresh_curvature(problem, key)?),
+        };
+
+        for k in 0..config.inner_steps {
+            let key = key.named("inner").child(k);
+            observer.phase(Phase::InnerStep);
+            let batch = config.batch_size.draw(n, key.named("batch"))?;
+            let gradient = problem.grad_inner(v, theta, batch.batch())?;
+
+            if config.curvature_rows == CurvatureRows::Trajectory {
+                observer.phase(Phase::Absorb);
+                let rows = batch.first(config.curvature_samples, n);
+                curvature.decay(config.curvature_decay)?;
+                curvature.absorb(&problem.scores(v, theta, rows.batch(), config.fisher, key.named("labels"))?)?;
+            }
+
+            observer.phase(Phase::InnerStep);
+            axpy(-config.inner_step_size.at(*step * config.inner_steps + k), &gradient, theta);
+            if !theta.iter().all(|x| x.is_finite()) {
+                return Ok(Status::Diverged { step: *step });
+            }
+        }
+
+        if config.curvature_rows == CurvatureRows::Fresh {
+            observer.phase(Phase::Absorb);
+            let rows = config.curvature_samples.draw(n, key.named("rows"))?;
+            curvature.decay(config.curvature_decay)?;
+            curvature.absorb(&problem.scores(v, theta, rows.batch(), config.fisher, key.named("labels"))?)?;
+        }
+
+        observer.phase(Phase::OuterGradient);
+        let outer = config.outer_batch_size.draw(problem.outer_samples(), key.named("outer"))?;
+        let OuterGradient { theta: b, v: mut hypergradient } = problem.grad_outer(v, theta, outer.batch())?;
+
+        observer.phase(Phase::InverseProduct);
+        let known = problem.known_curvature(v)?.plus(config.damping)?;
+        let q = curvature.approximate()?.solve(&known, &b)?;
+
+        observer.phase(Phase::CrossProduct);
+        let cross = config.cross_samples.draw(n, key.named("cross"))?;
+        axpy(-1.0, &problem.cross_vjp(v, theta, cross.batch(), &q)?, &mut hypergradient);
+
+        observer.phase(Phase::OuterStep);
+        axpy(-config.outer_step_size.at(*step), &hypergradient, v);
+        Ok(Status::Converged {})
+    }
+}

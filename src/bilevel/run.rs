@@ -1,0 +1,132 @@
+//! The outer loop: step, record, until a reason to stop. It reads no clock: time, stopping from outside and recording come in
+//! through the [`Observer`].
+
+use serde::{Deserialize, Serialize};
+
+use super::{Method, State};
+use crate::error::{Result, Status};
+use crate::problem::{Counted, OracleCounts, Problem};
+use crate::rng::Key;
+
+/// The parts of an outer step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// ∇_θ g on a batch, and the step along it.
+    InnerStep,
+    /// Score rows, and the curvature that takes them in.
+    Absorb,
+    /// b = ∇_θ f.
+    OuterGradient,
+    /// q = (F̂ + Λ')⁻¹b, or H⁻¹b.
+    InverseProduct,
+    /// Jᵀq.
+    CrossProduct,
+    /// v − η h.
+    OuterStep,
+}
+
+impl Phase {
+    /// All phases, in the order of a step, with their names in records.
+    pub const ALL: [(Self, &'static str); 6] = [
+        (Self::InnerStep, "inner_step"),
+        (Self::Absorb, "absorb"),
+        (Self::OuterGradient, "outer_gradient"),
+        (Self::InverseProduct, "inverse_product"),
+        (Self::CrossProduct, "cross_product"),
+        (Self::OuterStep, "outer_step"),
+    ];
+}
+
+/// Watches a run from outside. Every method has a default that does nothing.
+pub trait Observer {
+    /// A phase begins.
+    fn phase(&mut self, _phase: Phase) {}
+
+    /// The state after `state.step` outer steps (first of all, before any).
+    ///
+    /// # Errors
+    /// Whatever recording meets; it ends the run.
+    fn stepped(&mut self, _state: &State, _counts: OracleCounts) -> Result<()> {
+        Ok(())
+    }
+
+    /// Whether to stop here: a time limit, a target, an interrupt.
+    fn stop(&mut self) -> bool {
+        false
+    }
+}
+
+/// Watches nothing.
+impl Observer for () {}
+
+/// When a run ends by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stop {
+    /// The number of outer steps.
+    pub outer_steps: u64,
+    /// The most oracle calls, in gradient equivalents.
+    pub oracle_budget: Option<u64>,
+}
+
+impl Stop {
+    /// Stops after so many outer steps.
+    pub fn after(outer_steps: u64) -> Self {
+        Self { outer_steps, oracle_budget: None }
+    }
+}
+
+/// Why a run ended.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Ended {
+    /// All outer steps were taken.
+    Steps,
+    /// The oracle budget was spent.
+    Budget,
+    /// The observer asked for it.
+    Observer,
+    /// A step ended with this status.
+    Failed(Status),
+}
+
+/// How a run ended, and where.
+pub struct Outcome {
+    /// The last state.
+    pub state: State,
+    /// All oracle calls.
+    pub counts: OracleCounts,
+    /// Why.
+    pub ended: Ended,
+}
+
+/// Runs `method` on `problem`: a pure function of both and the key.
+///
+/// # Errors
+/// Whatever problem, method or observer meet.
+pub fn run(problem: &dyn Problem, method: &dyn Method, key: Key, stop: Stop, observer: &mut dyn Observer) -> Result<Outcome> {
+    let problem = Counted::new(problem);
+    let mut state = method.init(&problem, key.named("init"))?;
+    observer.stepped(&state, problem.counts())?;
+    let ended = loop {
+        if state.step >= stop.outer_steps {
+            break Ended::Steps;
+        }
+        if stop.oracle_budget.is_some_and(|budget| problem.counts().gradient_equivalents() >= budget) {
+            break Ended::Budget;
+        }
+        if observer.stop() {
+            break Ended::Observer;
+        }
+        let step_key = key.named("step").child(state.step);
+        let status = method.step(&problem, &mut state, step_key, observer)?;
+        state.step += 1;
+        if !status.is_converged() {
+            break Ended::Failed(status);
+        }
+        if !state.is_finite() {
+            break Ended::Failed(Status::Diverged { step: state.step });
+        }
+        observer.stepped(&state, problem.counts())?;
+    };
+    Ok(Outcome { state, counts: problem.counts(), ended })
+}

@@ -1,0 +1,88 @@
+//! The command line: one file a verb. Results go to stdout, progress and errors to stderr; exit code 0 for done, 1 where data or
+//! environment failed, 2 for wrong use or configuration. The only place that knows the terminal, the clock and the environment.
+
+mod check;
+mod list;
+mod report;
+mod reproduce;
+mod run;
+mod terminal;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::error::Result;
+use crate::par;
+
+/// Natural hypergradient descent: bilevel optimization on streaming sketches of the Fisher matrix.
+#[derive(Parser)]
+#[command(version, about, propagate_version = true, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Show on embedded data what the method does: checks, cleaning of corrupted labels, estimator errors, a report
+    Reproduce(reproduce::Arguments),
+    /// Run the experiment of a configuration file and write its record and report
+    Run(run::Arguments),
+    /// Draw the plots and the page of a record anew
+    Report(report::Arguments),
+    /// Compare every derivative and estimator with differences and the oracle
+    Check(check::Arguments),
+    /// List the registered problems, methods and curvature families
+    List,
+}
+
+#[derive(Args)]
+struct Common {
+    /// Print one JSON object on stdout instead of text
+    #[arg(long, global = true)]
+    json: bool,
+    /// Worker threads; results have the same bits at any number [default: one a core]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+    /// Folder of data that is not embedded, such as MNIST's IDX files
+    #[arg(long, global = true, value_name = "DIR", env = "NHGD_DATA")]
+    data: Option<PathBuf>,
+}
+
+/// Where an experiment's output goes and which seed it has.
+#[derive(Args)]
+struct Output {
+    /// Folder for the record; must be new or empty [default: the first free nhgd-output/NAME-N]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Run this seed only, instead of the configuration's
+    #[arg(long, value_name = "S")]
+    seed: Option<u64>,
+}
+
+/// Parses the arguments, runs the verb, and says how it went.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let verb = || match &cli.verb {
+        Verb::Reproduce(arguments) => reproduce::main(arguments, &cli.common),
+        Verb::Run(arguments) => run::main(arguments, &cli.common),
+        Verb::Report(arguments) => report::main(arguments, &cli.common),
+        Verb::Check(arguments) => check::main(arguments, &cli.common),
+        Verb::List => list::main(&cli.common),
+    };
+    let done: Result<ExitCode> = match cli.common.threads {
+        None => verb(),
+        Some(count) => par::with_threads(count.into(), verb).and_then(|done| done),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            terminal::complain(&error);
+            ExitCode::from(if error.is_environment() { 1 } else { 2 })
+        }
+    }
+}

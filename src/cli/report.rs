@@ -1,0 +1,31 @@
+//! `nhgd report`: the plots and the page of a record, drawn anew from its files alone.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::json;
+
+use super::Common;
+use super::terminal::{say, say_json};
+use crate::error::Result;
+use crate::experiment::record::{Record, Writer};
+use crate::report;
+
+#[derive(Args)]
+pub(super) struct Arguments {
+    /// The record's folder
+    folder: PathBuf,
+}
+
+pub(super) fn main(arguments: &Arguments, common: &Common) -> Result<ExitCode> {
+    let record = Record::read(&arguments.folder)?;
+    report::write(&record, &Writer::existing(&arguments.folder))?;
+    let page = arguments.folder.join("report.html");
+    if common.json {
+        say_json(&json!({ "report": page.to_string_lossy() }))?;
+    } else {
+        say(page.display())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,380 @@
+//! Softmax regression: p(y = k | x; θ) ∝ exp(w_kᵀx), a GLM with the canonical link, so that its Hessian does not depend on the
+//! labels and equals its expected Fisher matrix at every θ. A bias is a constant feature of the data.
+//!
+//! θ is the width × classes matrix W column by column, as in [`KroneckerRows`]: θ[k·p + j] weighs feature j for class k.
+
+use super::{FisherKind, Model, Weighted};
+use crate::dense::{Matrix, dot};
+use crate::error::{Error, Result, check_count, check_finite, check_len};
+use crate::gradient::{GradientBlock, KroneckerRows, weighted_outer};
+use crate::rng::Key;
+use crate::samples::{Batch, Features, Samples, Targets};
+
+/// Softmax regression of `classes` classes on `width` features.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Softmax {
+    width: usize,
+    classes: usize,
+}
+
+impl Softmax {
+    /// The registry name.
+    pub const NAME: &'static str = "softmax";
+
+    /// The model for `width` features and `classes` classes.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for no features or fewer than 2 classes.
+    pub fn new(width: usize, classes: usize) -> Result<Self> {
+        check_count("width", width)?;
+        if classes < 2 {
+            return Err(Error::argument("classes", "at least 2", classes));
+        }
+        Ok(Self { width, classes })
+    }
+
+    fn matrix(&self, argument: &'static str, theta: &[f64]) -> Result<Matrix> {
+        check_len(argument, theta.len(), self.dim())?;
+        check_finite(argument, theta)?;
+        Matrix::from_columns(self.width, self.classes, theta.to_vec())
+    }
+
+    fn labels<'a>(&self, samples: &'a Samples) -> Result<&'a [u32]> {
+        check_len("feature width", samples.features.width(), self.width)?;
+        let Targets::Classes { labels, classes } = &samples.targets;
+        check_len("classes", *classes, self.classes)?;
+        Ok(labels)
+    }
+
+    /// Class probabilities, classes × m.
+    fn probabilities(&self, samples: &Samples, batch: Batch<'_>, theta: &[f64]) -> Result<Matrix> {
+        self.labels(samples)?;
+        let mut p = samples.features.project(batch, &self.matrix("theta", theta)?)?;
+        softmax_columns(&mut p);
+        Ok(p)
+    }
+
+    /// Class probabilities and Uᵀx_i, each classes × m, from one pass over the data.
+    fn probabilities_and_products(
+        &self,
+        samples: &Samples,
+        batch: Batch<'_>,
+        theta: &[f64],
+        u: &[f64],
+    ) -> Result<(Matrix, Matrix)> {
+        self.labels(samples)?;
+        let mut both = self.matrix("theta", theta)?.into_vec();
+        both.extend(self.matrix("direction", u)?.into_vec());
+        let both = samples.features.project(batch, &Matrix::from_columns(self.width, 2 * self.classes, both)?)?;
+        let mut p = both.rows(0..self.classes).to_matrix();
+        softmax_columns(&mut p);
+        Ok((p, both.rows(self.classes..2 * self.classes).to_matrix()))
+    }
+
+    /// Turns probabilities into δ_i = p_i − e_{y_i}.
+    fn subtract_labels(p: &mut Matrix, labels: impl Iterator<Item = u32>) {
+        labels.enumerate().for_each(|(i, y)| p[(y as usize, i)] -= 1.0);
+    }
+}
+
+/// A small instance with random data, for checks.
+pub(super) fn specimen(key: Key) -> Result<(Softmax, Samples)> {
+    let (n, width, classes) = (40, 6, 4);
+    let mut stream = key.stream();
+    let features = Features::from_f64(stream.normals(n * width), n, width)?.with_intercept();
+    let labels = stream.indices(classes, n)?.into_iter().map(|y| y as u32).collect();
+    Ok((Softmax::new(width + 1, classes)?, Samples::new(features, Targets::classes(labels, classes)?)?))
+}
+
+/// Replaces logits by probabilities and returns log Σ exp.
+fn softmax_in_place(z: &mut [f64]) -> f64 {
+    let largest = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let mut total = 0.0;
+    for x in z.iter_mut() {
+        *x = (*x - largest).exp();
+        total += *x;
+    }
+    z.iter_mut().for_each(|x| *x /= total);
+    largest + total.ln()
+}
+
+/// Replaces logits by probabilities, column by column.
+fn softmax_columns(z: &mut Matrix) {
+    for i in 0..z.ncols() {
+        softmax_in_place(z.col_mut(i));
+    }
+}
+
+fn draw(p: &[f64], uniform: f64) -> u32 {
+    let mut cumulative = 0.0;
+    for (k, p) in p.iter().enumerate() {
+        cumulative += p;
+        if uniform < cumulative {
+            return k as u32;
+        }
+    }
+    // Rounding left the sum of the probabilities below the uniform number: the last class that can occur.
+    p.iter().rposition(|&p| p > 0.0).unwrap_or(0) as u32
+}
+
+impl Model for Softmax {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    fn dim(&self) -> usize {
+        self.width * self.classes
+    }
+
+    /// log Σ_k exp(w_kᵀx) − w_yᵀx
+    fn losses(&self, samples: &Samples, batch: Batch<'_>, theta: &[f64]) -> Result<Vec<f64>> {
+        let labels = self.labels(samples)?;
+        let mut z = samples.features.project(batch, &self.matrix("theta", theta)?)?;
+        let loss = |i: usize| {
+            let logit = z[(labels[batch.index(i)] as usize, i)];
+            softmax_in_place(z.col_mut(i)) - logit
+        };
+        Ok((0..batch.len(samples.len())).map(loss).collect())
+    }
+
+    /// (1/m) Xᵀ(w ∘ (P − Y))
+    fn gradient(&self, data: Weighted<'_>, theta: &[f64]) -> Result<Vec<f64>> {
+        data.check()?;
+        let labels = self.labels(data.samples)?;
+        let mut delta = self.probabilities(data.samples, data.batch, theta)?;
+        Self::subtract_labels(&mut delta, data.batch.iter(data.samples.len()).map(|i| labels[i]));
+        let m = data.len() as f64;
+        (0..delta.ncols()).for_each(|i| delta.col_mut(i).iter_mut().for_each(|d| *d *= data.weight(i) / m));
+        Ok(data.samples.features.accumulate(data.batch, &delta)?.into_vec())
+    }
+
+    /// (p_i − e_{y_i})ᵀ(Qᵀx_i)
+    fn score_products(&self, samples: &Samples, batch: Batch<'_>, theta: &[f64], q: &[f64]) -> Result<Vec<f64>> {
+        let labels = self.labels(samples)?;
+        let (p, z) = self.probabilities_and_products(samples, batch, theta, q)?;
+        let product = |(position, i): (usize, usize)| dot(p.col(position), z.col(position)) - z[(labels[i] as usize, position)];
+        Ok(batch.iter(samples.len()).enumerate().map(product).collect())
+    }
+
+    /// Rows x_i ⊗ √w_i (p_i − e_y); for the expected kind, one for each class c with √(w_i p_ic) (p_i − e_c).
+    fn scores(&self, data: Weighted<'_>, theta: &[f64], kind: FisherKind, key: Key) -> Result<GradientBlock> {
+        data.check_nonnegative()?;
+        let labels = self.labels(data.samples)?;
+        let inputs = data.samples.features.gather(data.batch)?;
+        let mut p = self.probabilities(data.samples, data.batch, theta)?;
+        let (deltas, rows_per_sample) = match kind {
+            FisherKind::Empirical => {
+                Self::subtract_labels(&mut p, data.batch.iter(data.samples.len()).map(|i| labels[i]));
+                (p, 1)
+            }
+            FisherKind::Sampled => {
+                let mut stream = key.stream();
+                let drawn: Vec<u32> = (0..p.ncols()).map(|i| draw(p.col(i), stream.uniform())).collect();
+                Self::subtract_labels(&mut p, drawn.into_iter());
+                (p, 1)
+            }
+            FisherKind::Expected => {
+                let c = self.classes;
+                let entry = |k: usize, row: usize| {
+                    let (i, class) = (row / c, row % c);
+                    p[(class, i)].sqrt() * (p[(k, i)] - if k == class { 1.0 } else { 0.0 })
+                };
+                (Matrix::from_fn(c, c * data.len(), entry), c)
+            }
+        };
+        let mut deltas = deltas;
+        for row in 0..deltas.ncols() {
+            let root = data.weight(row / rows_per_sample).sqrt();
+            deltas.col_mut(row).iter_mut().for_each(|d| *d *= root);
+        }
+        Ok(KroneckerRows::new(inputs, deltas, rows_per_sample)?.into())
+    }
+
+    fn sample_targets(&self, samples: &Samples, batch: Batch<'_>, theta: &[f64], key: Key) -> Result<Targets> {
+        let p = self.probabilities(samples, batch, theta)?;
+        let mut stream = key.stream();
+        Targets::classes((0..p.ncols()).map(|i| draw(p.col(i), stream.uniform())).collect(), self.classes)
+    }
+
+    /// (1/m) Xᵀ(w ∘ (P ∘ Z − (PᵀZ) P)) with Z = XU
+    fn hvp(&self, data: Weighted<'_>, theta: &[f64], u: &[f64]) -> Result<Vec<f64>> {
+        data.check()?;
+        let (p, mut z) = self.probabilities_and_products(data.samples, data.batch, theta, u)?;
+        let m = data.len() as f64;
+        for i in 0..p.ncols() {
+            let (p, z, scale) = (p.col(i), z.col_mut(i), data.weight(i) / m);
+            let mean = dot(p, z);
+            z.iter_mut().zip(p).for_each(|(z, p)| *z = scale * p * (*z - mean));
+        }
+        Ok(data.samples.features.accumulate(data.batch, &z)?.into_vec())
+    }
+
+    /// Block (k, l) is (1/m) Σ w_i (p_k 1{k = l} − p_k p_l) x_i x_iᵀ.
+    fn hessian(&self, data: Weighted<'_>, theta: &[f64]) -> Result<Matrix> {
+        data.check()?;
+        let p = self.probabilities(data.samples, data.batch, theta)?;
+        let inputs = data.samples.features.gather(data.batch)?;
+        let m = data.len() as f64;
+        weighted_outer(&inputs, self.classes, |i, k, l| {
+            data.weight(i) / m * (if k == l { p[(k, i)] } else { 0.0 } - p[(k, i)] * p[(l, i)])
+        })
+    }
+
+    fn accuracy(&self, samples: &Samples, batch: Batch<'_>, theta: &[f64]) -> Result<Option<f64>> {
+        let labels = self.labels(samples)?;
+        let z = samples.features.project(batch, &self.matrix("theta", theta)?)?;
+        let best = |column: &[f64]| (0..column.len()).fold(0, |best, k| if column[k] > column[best] { k } else { best });
+        let right = batch.iter(samples.len()).enumerate().filter(|&(position, i)| best(z.col(position)) == labels[i] as usize);
+        Ok(Some(right.count() as f64 / batch.len(samples.len()) as f64))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dense::{difference, norm};
+
+    fn problem(n: usize, width: usize, classes: usize, seed: u64) -> (Softmax, Samples, Vec<f64>, Vec<f64>) {
+        let mut stream = Key::new(seed).stream();
+        let features = Features::from_f64(stream.normals(n * width), n, width).unwrap().with_intercept();
+        let labels = (0..n).map(|_| stream.below(classes).unwrap() as u32).collect();
+        let samples = Samples::new(features, Targets::classes(labels, classes).unwrap()).unwrap();
+        let model = Softmax::new(width + 1, classes).unwrap();
+        let theta = stream.normals(model.dim());
+        let weights = (0..n).map(|_| stream.uniform()).collect();
+        (model, samples, theta, weights)
+    }
+
+    fn relative(a: &[f64], b: &[f64]) -> f64 {
+        norm(&difference(a, b)) / norm(b)
+    }
+
+    #[test]
+    fn derivatives_equal_central_differences() {
+        for (n, width, classes) in [(1, 1, 2), (2, 3, 3), (63, 4, 10), (65, 2, 2), (127, 6, 5)] {
+            let (model, samples, theta, weights) = problem(n, width, classes, n as u64);
+            let data = Weighted { samples: &samples, batch: Batch::All, weights: Some(&weights) };
+            let u = Key::new(99).stream().normals(model.dim());
+            let h = 1e-5;
+            let at = |t: f64| -> Vec<f64> { theta.iter().zip(&u).map(|(a, b)| a + t * b).collect() };
+            let slope = (model.loss(data, &at(h)).unwrap() - model.loss(data, &at(-h)).unwrap()) / (2.0 * h);
+            let gradient = model.gradient(data, &theta).unwrap();
+            assert!((dot(&gradient, &u) - slope).abs() < 1e-7 * (1.0 + slope.abs()));
+            let (plus, minus) = (model.gradient(data, &at(h)).unwrap(), model.gradient(data, &at(-h)).unwrap());
+            let bend: Vec<f64> = difference(&plus, &minus).iter().map(|x| x / (2.0 * h)).collect();
+            let hvp = model.hvp(data, &theta, &u).unwrap();
+            assert!(relative(&hvp, &bend) < 1e-6);
+            let hessian = model.hessian(data, &theta).unwrap();
+            assert!(relative(&crate::dense::matvec(&hessian, &u).unwrap(), &hvp) < 1e-12);
+            let products = model.score_products(&samples, Batch::All, &theta, &u).unwrap();
+            let sum: f64 = products.iter().zip(&weights).map(|(a, w)| a * w).sum::<f64>() / n as f64;
+            assert!((sum - dot(&gradient, &u)).abs() < 1e-12 * (1.0 + sum.abs()));
+        }
+    }
+
+    #[test]
+    fn expected_fisher_is_the_hessian_with_weights_too() {
+        for (n, width, classes) in [(1, 1, 2), (64, 5, 3), (127, 7, 10)] {
+            let (model, samples, theta, weights) = problem(n, width, classes, 5 + n as u64);
+            for weights in [None, Some(weights.as_slice())] {
+                let data = Weighted { samples: &samples, batch: Batch::All, weights };
+                let hessian = model.hessian(data, &theta).unwrap();
+                let fisher = model.expected_fisher(data, &theta).unwrap();
+                assert!(relative(fisher.as_slice(), hessian.as_slice()) < 1e-12);
+                // The classic mistake, squaring the weighted gradient, is far away.
+                if let Some(weights) = weights {
+                    let squared: Vec<f64> = weights.iter().map(|w| w * w).collect();
+                    let wrong = Weighted { weights: Some(&squared), ..data };
+                    assert!(relative(model.expected_fisher(wrong, &theta).unwrap().as_slice(), hessian.as_slice()) > 1e-2);
+                }
+            }
+        }
+    }
+
+    /// The mean over all labels by enumeration, and the empirical kind with the label in question, row by row.
+    #[test]
+    fn every_fisher_kind_has_the_rows_of_its_definition() {
+        let (model, samples, theta, weights) = problem(30, 3, 4, 8);
+        let indices = [3, 3, 29, 0];
+        let picked: Vec<f64> = indices.iter().map(|&i| weights[i]).collect();
+        let data = Weighted { samples: &samples, batch: Batch::Indices(&indices), weights: Some(&picked) };
+        let relabelled = |label: u32| {
+            let targets = Targets::classes(vec![label; samples.len()], 4).unwrap();
+            Samples::new(samples.features.clone(), targets).unwrap()
+        };
+        let row = |samples: &Samples, i: usize| -> Vec<f64> {
+            model.gradient(Weighted::ones(samples, Batch::Indices(&[i])), &theta).unwrap()
+        };
+
+        let d = model.dim();
+        let identity = Matrix::identity(d);
+        let empirical = model.scores(data, &theta, FisherKind::Empirical, Key::new(0)).unwrap().project(&identity).unwrap();
+        for (position, &i) in indices.iter().enumerate() {
+            let expected: Vec<f64> = row(&samples, i).iter().map(|s| s * picked[position].sqrt()).collect();
+            assert!(relative(&empirical.rows(position..position + 1).to_matrix().into_vec(), &expected) < 1e-12);
+        }
+
+        let mut sum = Matrix::zeros(d, d);
+        let p = model.probabilities(&samples, data.batch, &theta).unwrap();
+        for label in 0..4 {
+            let samples = relabelled(label);
+            for (position, &i) in indices.iter().enumerate() {
+                let s = Matrix::column(row(&samples, i));
+                let scale = picked[position] * p[(label as usize, position)] / indices.len() as f64;
+                crate::dense::matmul_add(&mut sum, scale, &s, s.t()).unwrap();
+            }
+        }
+        assert!(relative(model.expected_fisher(data, &theta).unwrap().as_slice(), sum.as_slice()) < 1e-12);
+
+        // The sampled kind has the rows of the labels that `sample_targets` draws from the same key.
+        let sampled = model.scores(data, &theta, FisherKind::Sampled, Key::new(4)).unwrap().project(&identity).unwrap();
+        let Targets::Classes { labels, .. } = model.sample_targets(&samples, data.batch, &theta, Key::new(4)).unwrap();
+        for (position, &i) in indices.iter().enumerate() {
+            let expected: Vec<f64> = row(&relabelled(labels[position]), i).iter().map(|s| s * picked[position].sqrt()).collect();
+            assert!(relative(&sampled.rows(position..position + 1).to_matrix().into_vec(), &expected) < 1e-12);
+        }
+    }
+
+    #[test]
+    fn labels_are_drawn_with_the_model_s_probabilities() {
+        let (model, samples, theta, _) = problem(1, 2, 3, 3);
+        let repeated = vec![0; 30_000];
+        let p = model.probabilities(&samples, Batch::All, &theta).unwrap();
+        let Targets::Classes { labels, .. } =
+            model.sample_targets(&samples, Batch::Indices(&repeated), &theta, Key::new(1)).unwrap();
+        for k in 0..3 {
+            let (share, p) = (labels.iter().filter(|&&y| y == k).count() as f64 / 30_000.0, p[(k as usize, 0)]);
+            assert!((share - p).abs() < 5.0 * (p * (1.0 - p) / 30_000.0).sqrt(), "{share} against {p}");
+        }
+    }
+
+    #[test]
+    fn extreme_logits_stay_finite() {
+        let features = Features::from_f64(vec![1e4, -1e4], 2, 1).unwrap();
+        let samples = Samples::new(features, Targets::classes(vec![0, 0], 2).unwrap()).unwrap();
+        let model = Softmax::new(1, 2).unwrap();
+        let losses = model.losses(&samples, Batch::All, &[1.0, 0.0]).unwrap();
+        assert_eq!(losses, [0.0, 1e4]);
+        assert!(model.gradient(Weighted::ones(&samples, Batch::All), &[1.0, 0.0]).unwrap().iter().all(|x| x.is_finite()));
+    }
+
+    #[test]
+    fn bad_input_is_refused_by_name() {
+        let (model, samples, theta, weights) = problem(5, 2, 3, 1);
+        let all = Weighted { samples: &samples, batch: Batch::All, weights: Some(&weights) };
+        assert!(Softmax::new(0, 3).is_err() && Softmax::new(2, 1).is_err());
+        let name = |e: Error| e.offending_argument();
+        assert_eq!(name(model.loss(all, &theta[1..]).unwrap_err()), Some("theta"));
+        assert_eq!(name(model.hvp(all, &theta, &[0.0]).unwrap_err()), Some("direction"));
+        let short = Weighted { weights: Some(&weights[1..]), ..all };
+        assert_eq!(name(model.gradient(short, &theta).unwrap_err()), Some("weights"));
+        let negative = [-1.0, 1.0, 1.0, 1.0, 1.0];
+        let negative = Weighted { weights: Some(&negative), ..all };
+        assert_eq!(name(model.scores(negative, &theta, FisherKind::Empirical, Key::new(0)).unwrap_err()), Some("weights"));
+        let mut poisoned = theta.clone();
+        poisoned[1] = f64::NAN;
+        assert_eq!(name(model.loss(all, &poisoned).unwrap_err()), Some("theta"));
+        let other = Softmax::new(3, 4).unwrap();
+        assert_eq!(name(other.losses(&samples, Batch::All, &[0.0; 12]).unwrap_err()), Some("classes"));
+    }
+}

@@ -1,0 +1,126 @@
+//! The exact inner solution θ*(v) by damped Newton steps (Nocedal & Wright 2006, ch. 3 and 7): a dense factorization where the
+//! Hessian is small, conjugate gradients on Hessian products where it is not.
+
+use crate::dense::{Cholesky, axpy, dot, norm};
+use crate::error::{Error, Result, Status, check_len, check_positive};
+use crate::inverse::{CgOptions, conjugate_gradients};
+use crate::operator::FromFn;
+use crate::problem::Problem;
+use crate::samples::Batch;
+
+/// When Newton's method stops, and what it may use.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct NewtonOptions {
+    /// The norm of ∇_θ g to reach.
+    pub gradient_norm: f64,
+    /// The most Newton steps.
+    pub max_steps: usize,
+    /// The largest d2 whose Hessian is formed and factorized.
+    pub max_dense_dim: usize,
+}
+
+impl Default for NewtonOptions {
+    fn default() -> Self {
+        Self { gradient_norm: 1e-10, max_steps: 100, max_dense_dim: 2000 }
+    }
+}
+
+/// θ*(v), and how close.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InnerSolution {
+    /// The minimizer found.
+    pub theta: Vec<f64>,
+    /// ‖∇_θ g‖ there.
+    pub gradient_norm: f64,
+    /// Newton steps taken.
+    pub steps: usize,
+    /// How it ended; [`Status::NegativeCurvature`] where g is not convex along the way.
+    pub status: Status,
+}
+
+/// Minimizes g(v, ·) from `start`.
+///
+/// # Errors
+/// [`Error::Shape`], [`Error::Argument`] for bad options, and whatever the problem itself can meet.
+pub fn inner_solution(problem: &dyn Problem, v: &[f64], start: &[f64], options: NewtonOptions) -> Result<InnerSolution> {
+    check_len("start", start.len(), problem.inner_dim())?;
+    check_positive("gradient_norm", options.gradient_norm)?;
+    let mut theta = start.to_vec();
+    let mut value = problem.f_inner(v, &theta, Batch::All)?;
+    let mut gradient = problem.grad_inner(v, &theta, Batch::All)?;
+    let mut steps = 0;
+    let mut status = Status::Converged {};
+    while norm(&gradient) > options.gradient_norm {
+        if steps == options.max_steps {
+            status = Status::StepLimit { limit: steps, residual: norm(&gradient) };
+            break;
+        }
+        let direction = match newton_direction(problem, v, &theta, &gradient, options)? {
+            Ok(direction) => direction,
+            Err(ended) => {
+                status = ended;
+                break;
+            }
+        };
+        let Some((next, next_value, next_gradient)) = line_search(problem, v, &theta, value, &gradient, &direction)? else {
+            status = Status::Breakdown { step: steps, residual: norm(&gradient) };
+            break;
+        };
+        (theta, value, gradient) = (next, next_value, next_gradient);
+        steps += 1;
+    }
+    Ok(InnerSolution { gradient_norm: norm(&gradient), theta, steps, status })
+}
+
+/// −H⁻¹∇g, or the status that says why there is none.
+fn newton_direction(
+    problem: &dyn Problem,
+    v: &[f64],
+    theta: &[f64],
+    gradient: &[f64],
+    options: NewtonOptions,
+) -> Result<std::result::Result<Vec<f64>, Status>> {
+    let rhs: Vec<f64> = gradient.iter().map(|g| -g).collect();
+    if problem.inner_dim() <= options.max_dense_dim {
+        return match Cholesky::new(problem.hessian(v, theta)?) {
+            Ok(factor) => Ok(Ok(factor.solve(&rhs)?)),
+            Err(Error::Numerical { .. }) => Ok(Err(Status::NegativeCurvature { step: 0, curvature: 0.0 })),
+            Err(error) => Err(error),
+        };
+    }
+    let hessian = FromFn::new(problem.inner_dim(), |u: &[f64]| problem.hvp(v, theta, Batch::All, u));
+    // Superlinear convergence: the forcing term falls with the gradient.
+    let forcing = CgOptions { tolerance: norm(gradient).sqrt().min(0.1), max_iterations: 2000 };
+    let report = conjugate_gradients(&hessian, &rhs, forcing)?;
+    match report.status {
+        Status::NegativeCurvature { .. } if report.iterations == 0 => Ok(Err(report.status)),
+        _ => Ok(Ok(report.solution)),
+    }
+}
+
+type Point = (Vec<f64>, f64, Vec<f64>);
+
+/// Armijo's rule, halving from 1; where rounding hides the decrease of g, a smaller gradient will do.
+fn line_search(
+    problem: &dyn Problem,
+    v: &[f64],
+    theta: &[f64],
+    value: f64,
+    gradient: &[f64],
+    direction: &[f64],
+) -> Result<Option<Point>> {
+    let slope = dot(gradient, direction);
+    let mut t = 1.0;
+    for _ in 0..40 {
+        let mut next = theta.to_vec();
+        axpy(t, direction, &mut next);
+        let next_value = problem.f_inner(v, &next, Batch::All)?;
+        let next_gradient = problem.grad_inner(v, &next, Batch::All)?;
+        let hidden = t * slope.abs() <= 1e-12 * value.abs();
+        if next_value <= value + 1e-4 * t * slope || (hidden && norm(&next_gradient) < norm(gradient)) {
+            return Ok(Some((next, next_value, next_gradient)));
+        }
+        t *= 0.5;
+    }
+    Ok(None)
+}

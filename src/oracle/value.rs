@@ -1,0 +1,44 @@
+//! The exact hypergradient ∇_v f − JᵀH⁻¹b at a given (v, θ), and differences of the value function Φ(v) = f(v, θ*(v)), which know
+//! nothing of implicit differentiation.
+
+use super::{NewtonOptions, inner_solution};
+use crate::dense::{Cholesky, axpy};
+use crate::error::{Error, Result};
+use crate::problem::{OuterGradient, Problem};
+use crate::samples::Batch;
+
+/// q = H⁻¹b by factorizing the dense Hessian at (v, θ): d2² memory.
+///
+/// # Errors
+/// [`Error::Numerical`] where H is not positive definite, and whatever the problem itself can meet.
+pub fn exact_inverse_hvp(problem: &dyn Problem, v: &[f64], theta: &[f64], b: &[f64]) -> Result<Vec<f64>> {
+    Cholesky::new(problem.hessian(v, theta)?)?.solve(b)
+}
+
+/// ∇_v f − JᵀH⁻¹∇_θ f at (v, θ), all samples, dense. At θ = θ*(v) it is ∇Φ(v).
+///
+/// # Errors
+/// As [`exact_inverse_hvp`].
+pub fn exact_hypergradient(problem: &dyn Problem, v: &[f64], theta: &[f64]) -> Result<Vec<f64>> {
+    let OuterGradient { theta: b, v: mut hypergradient } = problem.grad_outer(v, theta, Batch::All)?;
+    let q = exact_inverse_hvp(problem, v, theta, &b)?;
+    axpy(-1.0, &problem.cross_vjp(v, theta, Batch::All, &q)?, &mut hypergradient);
+    Ok(hypergradient)
+}
+
+/// (Φ(v + hu) − Φ(v − hu)) / 2h, the inner problem solved anew at both points from `start`.
+///
+/// # Errors
+/// [`Error::Numerical`] where the inner problem cannot be solved, and whatever the problem itself can meet.
+pub fn value_difference(problem: &dyn Problem, v: &[f64], start: &[f64], u: &[f64], h: f64) -> Result<f64> {
+    let value = |t: f64| {
+        let mut v = v.to_vec();
+        axpy(t, u, &mut v);
+        let solution = inner_solution(problem, &v, start, NewtonOptions { gradient_norm: 1e-11, ..NewtonOptions::default() })?;
+        if !solution.status.is_converged() && solution.gradient_norm > 1e-9 {
+            return Err(Error::Numerical { operation: "inner solution", reason: solution.status.to_string() });
+        }
+        problem.f_outer(&v, &solution.theta, Batch::All)
+    };
+    Ok((value(h)? - value(-h)?) / (2.0 * h))
+}

@@ -1,0 +1,223 @@
+//! Bilevel problems  min_v Φ(v) = f(v, θ*(v)),  θ*(v) = argmin_θ g(v, θ),  g = (1/n) Σ w_i(v) ℓ_i(v, θ) + R(v, θ).
+//! One file a problem, behind the [`Problem`] trait; adding one is its file and one line in the registry below. [`Counted`] wraps a
+//! problem and counts what methods ask of it.
+
+mod counted;
+mod data_cleaning;
+pub mod differences;
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+pub use counted::{Counted, OracleCounts};
+pub use data_cleaning::{Config as DataCleaningConfig, DataCleaning};
+
+use crate::dense::Matrix;
+use crate::error::Result;
+use crate::gradient::GradientBlock;
+use crate::inverse::KnownCurvature;
+use crate::model::FisherKind;
+use crate::operator::{FromFn, LinearOperator};
+use crate::rng::Key;
+use crate::samples::Batch;
+
+/// A bilevel problem. Operations on g take a batch of inner samples, those on f one of outer samples; both are means over the
+/// batch plus whatever does not depend on samples (the regularizer R). J = ∇²_{θv} g is d2 × d1.
+///
+/// The minimum to provide is values, gradients and scores: Hessian and cross products default to central differences of
+/// gradients ([`differences`]), and `check` says where a default is in use.
+///
+/// Every operation refuses a v or θ of another length, numbers that are not finite and a bad batch.
+pub trait Problem: Send + Sync {
+    /// The registry name.
+    fn name(&self) -> &'static str;
+
+    /// d1, the length of v.
+    fn outer_dim(&self) -> usize;
+
+    /// d2, the length of θ.
+    fn inner_dim(&self) -> usize;
+
+    /// The number of samples that g is a mean over.
+    fn inner_samples(&self) -> usize;
+
+    /// The number of samples that f is a mean over.
+    fn outer_samples(&self) -> usize;
+
+    /// Where runs start: (v₀, θ₀).
+    fn initial(&self) -> (Vec<f64>, Vec<f64>);
+
+    /// g(v, θ).
+    ///
+    /// # Errors
+    /// See [`Problem`].
+    fn f_inner(&self, v: &[f64], theta: &[f64], batch: Batch<'_>) -> Result<f64>;
+
+    /// ∇_θ g(v, θ).
+    ///
+    /// # Errors
+    /// See [`Problem`].
+    fn grad_inner(&self, v: &[f64], theta: &[f64], batch: Batch<'_>) -> Result<Vec<f64>>;
+
+    /// ∇_v g(v, θ).
+    ///
+    /// # Errors
+    /// See [`Problem`].
+    fn grad_v(&self, v: &[f64], theta: &[f64], batch: Batch<'_>) -> Result<Vec<f64>>;
+
+    /// f(v, θ).
+    ///
+    /// # Errors
+    /// See [`Problem`].
+    fn f_outer(&self, v: &[f64], theta: &[f64], batch: Batch<'_>) -> Result<f64>;
+
+    /// ∇_θ f and ∇_v f at (v, θ), on the same samples.
+    ///
+    /// # Errors
+    /// See [`Problem`].
+    fn grad_outer(&self, v: &[f64], theta: &[f64], batch: Batch<'_>) -> Result<OuterGradient>;
+
+    /// The rows √w_i(v) s_i for inner samples: GᵀG/m estimates the Hessian of (1/n) Σ w_i ℓ_i.
+    ///
+    /// # Errors
+    /// See [`Problem`].
+    fn scores(&self, v: &[f64], theta: &[f64], batch: Batch<'_>, kind: FisherKind, key: Key) -> Result<GradientBlock>;
+
+    /// Λ: the Hessian of R in θ, which is known and never sketched.
+    ///
+    /// # Errors
+    /// See [`Problem`].
+    fn known_curvature(&self, v: &[f64]) -> Result<KnownCurvature>;
+
+    /// ∇²_{θθ} g(v, θ) u, the regularizer's part included.
+    ///
+    /// # Errors
+    /// See [`Problem`].
+    fn hvp(&self, v: &[f64], theta: &[f64], batch: Batch<'_>, u: &[f64]) -> Result<Vec<f64>> {
+        differences::hvp(self, v, theta, batch, u)
+    }
+
+    /// Jᵀq, of length d1.
+    ///
+    /// # Errors
+    /// See [`Problem`].
+    fn cross_vjp(&self, v: &[f64], theta: &[f64], batch: Batch<'_>, q: &[f64]) -> Result<Vec<f64>> {
+        differences::cross_vjp(self, v, theta, batch, q)
+    }
+
+    /// Ju, of length d2.
+    ///
+    /// # Errors
+    /// See [`Problem`].
+    fn cross_jvp(&self, v: &[f64], theta: &[f64], batch: Batch<'_>, u: &[f64]) -> Result<Vec<f64>> {
+        differences::cross_jvp(self, v, theta, batch, u)
+    }
+
+    /// ∇²_{θθ} g(v, θ) over all inner samples, as a matrix: for the oracle. By d2 Hessian products unless overridden.
+    ///
+    /// # Errors
+    /// See [`Problem`].
+    fn hessian(&self, v: &[f64], theta: &[f64]) -> Result<Matrix> {
+        FromFn::new(self.inner_dim(), |u: &[f64]| self.hvp(v, theta, Batch::All, u)).to_dense()
+    }
+
+    /// What a run records beside f: names, in the order of [`metrics`](Self::metrics).
+    fn metric_names(&self) -> Vec<&'static str> {
+        Vec::new()
+    }
+
+    /// The metrics at (v, θ); NaN for one that does not apply. Evaluation: never counted, never used by a method.
+    ///
+    /// # Errors
+    /// See [`Problem`].
+    fn metrics(&self, _v: &[f64], _theta: &[f64]) -> Result<Vec<f64>> {
+        Ok(Vec::new())
+    }
+
+    /// Problems that a run is measured against, each an inner problem to be solved once at a fixed v.
+    ///
+    /// # Errors
+    /// See [`Problem`].
+    fn baselines(&self) -> Result<Vec<Baseline>> {
+        Ok(Vec::new())
+    }
+}
+
+/// The two gradients of f.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OuterGradient {
+    /// b = ∇_θ f, of length d2.
+    pub theta: Vec<f64>,
+    /// ∇_v f, of length d1.
+    pub v: Vec<f64>,
+}
+
+/// An inner problem at a fixed v, solved for comparison: its θ* is evaluated with its own metrics.
+pub struct Baseline {
+    /// The name in records.
+    pub name: &'static str,
+    /// The problem.
+    pub problem: Box<dyn Problem>,
+    /// v.
+    pub outer_var: Vec<f64>,
+}
+
+/// Where data sets that are not embedded are found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DataSource {
+    /// The folder given by `--data` or `NHGD_DATA`.
+    pub folder: Option<PathBuf>,
+}
+
+/// Declares the registry: for each problem its variant, its type and its one-line description.
+macro_rules! problems {
+    ($($variant:ident($module:ident::$problem:ident): $about:literal;)*) => {
+        /// The configuration of a problem.
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        #[serde(rename_all = "kebab-case")]
+        pub enum ProblemConfig {
+            $(#[doc = $about] $variant($module::Config),)*
+        }
+
+        impl ProblemConfig {
+            /// Name and description of every problem.
+            pub const REGISTRY: &'static [(&'static str, &'static str)] = &[$(($problem::NAME, $about)),*];
+
+            /// The problem's name.
+            pub fn name(&self) -> &'static str {
+                match self { $(Self::$variant(_) => $problem::NAME,)* }
+            }
+
+            /// Checks the settings.
+            ///
+            /// # Errors
+            /// [`Error::Argument`](crate::Error::Argument) that names the setting.
+            pub fn validate(&self) -> Result<()> {
+                match self { $(Self::$variant(config) => config.validate(),)* }
+            }
+
+            /// Builds the problem; `key` decides what is random about it (splits, corruption).
+            ///
+            /// # Errors
+            /// [`Error::Argument`](crate::Error::Argument) for settings, [`Error::Data`](crate::Error::Data) and
+            /// [`Error::Io`](crate::Error::Io) for the data.
+            pub fn build(&self, source: &DataSource, key: Key) -> Result<Box<dyn Problem>> {
+                self.validate()?;
+                match self { $(Self::$variant(config) => Ok(Box::new($problem::load(config, source, key)?)),)* }
+            }
+        }
+
+        /// A small instance of every registered problem, for checks.
+        ///
+        /// # Errors
+        /// Never, for the instances that ship.
+        pub fn specimens(key: Key) -> Result<Vec<Box<dyn Problem>>> {
+            Ok(vec![$(Box::new($problem::specimen(key)?)),*])
+        }
+    };
+}
+
+problems! {
+    DataCleaning(data_cleaning::DataCleaning): "weights on corrupted training samples, fitted to a clean validation set";
+}
