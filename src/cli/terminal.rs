@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::presets::ASCII_MARKDOWN;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::error::{Error, Result};
@@ -70,7 +70,7 @@ pub(super) fn say_json(value: &serde_json::Value) -> Result<()> {
 /// A table on stdout.
 pub(super) fn say_table(table: &Table) -> Result<()> {
     let mut text = comfy_table::Table::new();
-    text.load_style(UTF8_HORIZONTAL_ONLY).set_header(table.columns()).add_rows(table.rows());
+    text.load_style(ASCII_MARKDOWN).set_header(table.columns()).add_rows(table.rows());
     say(text)
 }
 
