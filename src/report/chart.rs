@@ -1,0 +1,260 @@
+//! Line charts: curves with a band from smallest to largest, dashed horizontals that are named where they end, one or more
+//! panels side by side with one vertical axis, and the legend below. What the curves mean is `metrics.rs`'s and `pictures.rs`'s business.
+
+use plotters::prelude::*;
+use plotters::style::text_anchor::HPos;
+
+use super::axis::{Axis, Padding, Scale};
+use super::canvas::{self, Area, Key, drawn};
+use super::look::{Dash, Look};
+use super::number;
+use super::series::Point;
+use crate::error::Result;
+
+/// A curve and its looks.
+#[derive(Debug, Clone)]
+pub struct Curve {
+    /// Its points in the order of x; the band spans `min` to `max`.
+    pub points: Vec<Point>,
+    /// How it is drawn.
+    pub look: Look,
+}
+
+/// A horizontal, dashed line through all panels.
+#[derive(Debug, Clone)]
+pub struct Reference {
+    /// Its name, written where it ends; its value is added.
+    pub label: String,
+    /// Its height.
+    pub y: f64,
+}
+
+/// One plot area.
+#[derive(Debug, Clone)]
+pub struct Panel {
+    /// The horizontal axis with its unit.
+    pub x_label: String,
+    /// How places lie along it.
+    pub x_scale: Scale,
+    /// What is drawn, the last one uppermost.
+    pub curves: Vec<Curve>,
+}
+
+/// A line chart.
+#[derive(Debug, Clone)]
+pub struct Chart {
+    pub title: String,
+    /// The vertical axis, common to all panels, with its unit.
+    pub y_label: String,
+    pub y_scale: Scale,
+    pub panels: Vec<Panel>,
+    pub references: Vec<Reference>,
+    pub legend: Vec<Key>,
+}
+
+const PLOT_HEIGHT: i32 = 800;
+const X_STRIP: i32 = 108;
+const BETWEEN_PANELS: i32 = 64;
+/// Right of the plot, where nothing is named there: room for half of the last tick's label.
+const RIGHT_MARGIN: i32 = 104;
+/// A curve with more points than this is marked at some only.
+const MOST_MARKS: usize = 12;
+/// The smallest distance between names of horizontals.
+const REFERENCE_ROW: i32 = 40;
+/// The space between the plot and those names.
+const LEADER: i32 = 36;
+
+impl Chart {
+    /// Whether a point has a place on both axes.
+    fn shows(&self, panel: &Panel, point: &Point) -> bool {
+        panel.x_scale.holds(point.x) && [point.stat.min, point.stat.mean, point.stat.max].iter().all(|y| self.y_scale.holds(*y))
+    }
+
+    /// The picture as SVG. Points without a place on their axes (zero on a logarithmic one) are dropped.
+    ///
+    /// # Errors
+    /// Those of the backend.
+    pub fn svg(&self) -> Result<String> {
+        let height = canvas::TITLE_STRIP + PLOT_HEIGHT + X_STRIP + canvas::legend_height(&self.legend);
+        canvas::picture(height, |area| {
+            canvas::title(area, &self.title)?;
+            self.plot(area)?;
+            canvas::legend(area, &self.legend, canvas::TITLE_STRIP + PLOT_HEIGHT + X_STRIP)
+        })
+    }
+
+    fn plot(&self, area: &Area<'_>) -> Result<()> {
+        let references: Vec<(f64, String)> = (self.references.iter())
+            .filter(|r| self.y_scale.holds(r.y))
+            .map(|r| (r.y, canvas::fitted(&format!("{} {}", r.label, number::significant(r.y, 3)), canvas::TICK_SIZE, 460)))
+            .collect();
+        let shown = |panel: &Panel| {
+            let curves = panel.curves.iter().map(|c| c.points.iter().copied().filter(|p| self.shows(panel, p)).collect());
+            curves.collect::<Vec<Vec<Point>>>()
+        };
+        let shown: Vec<Vec<Vec<Point>>> = self.panels.iter().map(shown).collect();
+        let heights = shown.iter().flatten().flatten().flat_map(|p| [p.stat.min, p.stat.max]);
+        let y_axis = Axis::spanning(self.y_scale, Padding::Loose, heights.chain(references.iter().map(|(y, _)| *y)));
+
+        let widest = |labels: &[String]| labels.iter().map(|l| canvas::text_width(l, canvas::TICK_SIZE)).max().unwrap_or(0);
+        let left = canvas::EDGE + 52 + widest(&y_axis.labels()) + 36;
+        let names: Vec<String> = references.iter().map(|(_, name)| name.clone()).collect();
+        let right = if names.is_empty() { RIGHT_MARGIN } else { LEADER + 10 + widest(&names) + canvas::EDGE };
+        let panels = i32::try_from(self.panels.len()).unwrap_or(1).max(1);
+        let width = (canvas::WIDTH - left - right - (panels - 1) * BETWEEN_PANELS) / panels;
+
+        for ((index, panel), curves) in (0..).zip(&self.panels).zip(&shown) {
+            let x = left + index * (width + BETWEEN_PANELS);
+            let labels = if index == 0 { left - canvas::EDGE } else { 0 };
+            let x_axis = Axis::spanning(panel.x_scale, x_padding(panel.x_scale), curves.iter().flatten().map(|p| p.x));
+            let frame = area.clone().shrink((x - labels, canvas::TITLE_STRIP), (width + labels, PLOT_HEIGHT + X_STRIP));
+            let mut chart = ChartBuilder::on(&frame);
+            chart.x_label_area_size(X_STRIP).y_label_area_size(labels);
+            let mut chart = drawn(chart.build_cartesian_2d(x_axis, y_axis.clone()))?;
+            let mut mesh = chart.configure_mesh();
+            mesh.bold_line_style(canvas::FAINT.stroke_width(2)).light_line_style(canvas::FAINTER.stroke_width(2));
+            mesh.axis_style(canvas::INK.stroke_width(2)).set_all_tick_mark_size(10);
+            mesh.label_style(canvas::type_of(canvas::TICK_SIZE, canvas::INK));
+            mesh.axis_desc_style(canvas::type_of(canvas::LABEL_SIZE, canvas::INK));
+            mesh.x_desc(canvas::fitted(&panel.x_label, canvas::LABEL_SIZE, width + 40));
+            mesh.y_desc(canvas::fitted(&self.y_label, canvas::LABEL_SIZE, PLOT_HEIGHT));
+            drawn(mesh.draw())?;
+
+            let at = |x: f64, y: f64| chart.backend_coord(&(x, y));
+            for (curve, points) in panel.curves.iter().zip(curves) {
+                band(area, points, curve.look, at)?;
+            }
+            let (start, end) = (x, x + width);
+            let level = |y: f64| at(chart.x_range().start, y).1;
+            for (y, _) in &references {
+                canvas::line(area, &[(start, level(*y)), (end, level(*y))], canvas::REFERENCE, 3, Dash::Dashed)?;
+            }
+            for (rank, (curve, points)) in panel.curves.iter().zip(curves).enumerate() {
+                let path: Vec<(i32, i32)> = points.iter().map(|p| at(p.x, p.stat.mean)).collect();
+                draw_curve(area, &path, curve.look, (rank, panel.curves.len()))?;
+            }
+            if index + 1 == panels {
+                let levels: Vec<i32> = references.iter().map(|(y, _)| level(*y)).collect();
+                name_references(area, end, &levels, &names)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn x_padding(scale: Scale) -> Padding {
+    match scale {
+        Scale::Log => Padding::Loose,
+        Scale::Linear | Scale::Count => Padding::Tight,
+    }
+}
+
+fn band(area: &Area<'_>, points: &[Point], look: Look, at: impl Fn(f64, f64) -> (i32, i32)) -> Result<()> {
+    if points.len() < 2 || points.iter().all(|p| p.stat.min == p.stat.max) {
+        return Ok(());
+    }
+    let upper = points.iter().map(|p| at(p.x, p.stat.max));
+    let lower = points.iter().rev().map(|p| at(p.x, p.stat.min));
+    drawn(area.draw(&Polygon::new(upper.chain(lower).collect::<Vec<_>>(), look.color.mix(0.16))))
+}
+
+/// Draws the line and its marks; those of curve `rank` of `of` are set off against the others', so that they do not coincide.
+fn draw_curve(area: &Area<'_>, path: &[(i32, i32)], look: Look, (rank, of): (usize, usize)) -> Result<()> {
+    if path.len() > 1 {
+        canvas::line(area, path, look.color, 5, look.dash)?;
+    }
+    let (first, stride) = if path.len() <= MOST_MARKS {
+        (0, 1)
+    } else {
+        let stride = path.len() / (MOST_MARKS / 2);
+        (stride * (2 * rank + 1) / (2 * of.max(1)), stride)
+    };
+    path.iter().skip(first).step_by(stride).try_for_each(|place| canvas::mark(area, *place, look))
+}
+
+/// Writes the names of horizontals to the right of the plot, moved apart where they would overlap.
+fn name_references(area: &Area<'_>, end: i32, levels: &[i32], names: &[String]) -> Result<()> {
+    let bottom = canvas::TITLE_STRIP + PLOT_HEIGHT;
+    for ((level, name), y) in levels.iter().zip(names).zip(apart(levels, canvas::TITLE_STRIP, bottom)) {
+        canvas::line(area, &[(end, *level), (end + LEADER, y)], canvas::REFERENCE, 2, Dash::Solid)?;
+        canvas::write(area, name, canvas::TICK_SIZE, canvas::INK, (end + LEADER + 10, y), HPos::Left)?;
+    }
+    Ok(())
+}
+
+/// Heights near `levels`, in the same order of magnitude, at least a row apart and within the limits if they fit at all.
+fn apart(levels: &[i32], top: i32, bottom: i32) -> Vec<i32> {
+    let mut order: Vec<usize> = (0..levels.len()).collect();
+    order.sort_by_key(|i| levels[*i]);
+    let mut out = levels.to_vec();
+    let mut least = top;
+    for i in &order {
+        out[*i] = out[*i].max(least);
+        least = out[*i] + REFERENCE_ROW;
+    }
+    let mut most = bottom;
+    for i in order.iter().rev() {
+        out[*i] = out[*i].min(most);
+        most = out[*i] - REFERENCE_ROW;
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::series::Stat;
+
+    fn point(x: f64, y: f64) -> Point {
+        Point { x, stat: Stat { count: 1, mean: y, deviation: None, min: y, max: y } }
+    }
+
+    fn chart(y_scale: Scale, points: Vec<Point>) -> Chart {
+        let curve = Curve { points, look: Look::nth(0) };
+        let panel = Panel { x_label: "x".into(), x_scale: Scale::Linear, curves: vec![curve] };
+        Chart { title: "t".into(), y_label: "y".into(), y_scale, panels: vec![panel], references: vec![], legend: vec![] }
+    }
+
+    /// Every number in a coordinate attribute of a well-formed SVG.
+    fn marks(svg: &str) -> usize {
+        let document = roxmltree::Document::parse(svg).unwrap();
+        for attribute in document.descendants().flat_map(|node| node.attributes()) {
+            if ["x", "y", "x1", "y1", "cx", "cy", "r", "points", "width", "height"].contains(&attribute.name()) {
+                let numbers = attribute.value().split([' ', ',']).filter(|s| !s.is_empty());
+                numbers.for_each(|s| assert!(s.parse::<f64>().is_ok_and(f64::is_finite), "{s} in {}", attribute.name()));
+            }
+        }
+        // The inner circle of a mark, without its white edge.
+        document.descendants().filter(|node| node.attribute("r") == Some("11")).count()
+    }
+
+    #[test]
+    fn a_logarithmic_axis_drops_what_is_not_positive_and_a_linear_one_does_not() {
+        let points = vec![point(0.0, 1.0), point(1.0, 0.0), point(2.0, -3.0), point(3.0, 100.0)];
+        assert_eq!(marks(&chart(Scale::Log, points.clone()).svg().unwrap()), 2);
+        assert_eq!(marks(&chart(Scale::Linear, points).svg().unwrap()), 4);
+    }
+
+    #[test]
+    fn degenerate_series_are_drawn_without_bad_coordinates() {
+        let nan = point(f64::NAN, f64::INFINITY);
+        let constant = vec![point(0.0, 0.5), point(1.0, 0.5)];
+        for (points, expected) in [(vec![], 0), (vec![nan], 0), (vec![point(3.0, 2.0)], 1), (constant, 2)] {
+            for scale in [Scale::Linear, Scale::Log] {
+                let mut chart = chart(scale, points.clone());
+                chart.references = vec![Reference { label: "r".into(), y: f64::NAN }, Reference { label: "s".into(), y: -0.0 }];
+                assert_eq!(marks(&chart.svg().unwrap()), expected);
+            }
+        }
+        let nothing = Chart { panels: vec![], ..chart(Scale::Linear, vec![]) };
+        assert_eq!(marks(&nothing.svg().unwrap()), 0);
+    }
+
+    #[test]
+    fn names_move_apart_but_keep_their_order() {
+        let places = apart(&[100, 90, 95, 900], 0, 900);
+        assert_eq!(places, [170, 90, 130, 900]);
+        assert_eq!(apart(&[900, 899], 0, 900), [900, 860]);
+        assert_eq!(apart(&[], 0, 900), [] as [i32; 0]);
+    }
+}
