@@ -1,5 +1,5 @@
 //! Line charts: curves with a band from smallest to largest, dashed horizontals that are named where they end, one or more
-//! panels side by side with one vertical axis, and the legend below. What the curves mean is `metrics.rs`'s and `pictures.rs`'s business.
+//! panels side by side, each with ticks of its own, and the legend below. What the curves mean is `metrics.rs`'s and `pictures.rs`'s business.
 
 use plotters::prelude::*;
 use plotters::style::text_anchor::HPos;
@@ -44,7 +44,7 @@ pub struct Panel {
 #[derive(Debug, Clone)]
 pub struct Chart {
     pub title: String,
-    /// The vertical axis, common to all panels, with its unit.
+    /// What all panels have on their vertical axes, with its unit.
     pub y_label: String,
     pub y_scale: Scale,
     pub panels: Vec<Panel>,
@@ -93,19 +93,25 @@ impl Chart {
             curves.collect::<Vec<Vec<Point>>>()
         };
         let shown: Vec<Vec<Vec<Point>>> = self.panels.iter().map(shown).collect();
-        let heights = shown.iter().flatten().flatten().flat_map(|p| [p.stat.min, p.stat.max]);
-        let y_axis = Axis::spanning(self.y_scale, Padding::Loose, heights.chain(references.iter().map(|(y, _)| *y)));
+        let axis = |points: &Vec<Vec<Point>>| {
+            let heights = points.iter().flatten().flat_map(|p| [p.stat.min, p.stat.max]);
+            Axis::spanning(self.y_scale, Padding::Loose, heights.chain(references.iter().map(|(y, _)| *y)))
+        };
+        let y_axes: Vec<Axis> = shown.iter().map(axis).collect();
 
         let widest = |labels: &[String]| labels.iter().map(|l| canvas::text_width(l, canvas::TICK_SIZE)).max().unwrap_or(0);
-        let left = canvas::EDGE + 52 + widest(&y_axis.labels()) + 36;
+        // Ticks left of every panel, and what they measure left of the first.
+        let lefts: Vec<i32> = (0..).zip(&y_axes).map(|(i, y)| widest(&y.labels()) + if i == 0 { 88 } else { 36 }).collect();
         let names: Vec<String> = references.iter().map(|(_, name)| name.clone()).collect();
         let right = if names.is_empty() { RIGHT_MARGIN } else { LEADER + 10 + widest(&names) + canvas::EDGE };
         let panels = i32::try_from(self.panels.len()).unwrap_or(1).max(1);
-        let width = (canvas::WIDTH - left - right - (panels - 1) * BETWEEN_PANELS) / panels;
+        let taken = canvas::EDGE + lefts.iter().sum::<i32>() + (panels - 1) * BETWEEN_PANELS + right;
+        let width = (canvas::WIDTH - taken) / panels;
 
-        for ((index, panel), curves) in (0..).zip(&self.panels).zip(&shown) {
-            let x = left + index * (width + BETWEEN_PANELS);
-            let labels = if index == 0 { left - canvas::EDGE } else { 0 };
+        let mut x = canvas::EDGE;
+        for (index, panel) in self.panels.iter().enumerate() {
+            let (curves, labels, y_axis) = (&shown[index], lefts[index], &y_axes[index]);
+            x += labels;
             let x_axis = Axis::spanning(panel.x_scale, x_padding(panel.x_scale), curves.iter().flatten().map(|p| p.x));
             let frame = area.clone().shrink((x - labels, canvas::TITLE_STRIP), (width + labels, PLOT_HEIGHT + X_STRIP));
             let mut chart = ChartBuilder::on(&frame);
@@ -117,7 +123,9 @@ impl Chart {
             mesh.label_style(canvas::type_of(canvas::TICK_SIZE, canvas::INK));
             mesh.axis_desc_style(canvas::type_of(canvas::LABEL_SIZE, canvas::INK));
             mesh.x_desc(canvas::fitted(&panel.x_label, canvas::LABEL_SIZE, width + 40));
-            mesh.y_desc(canvas::fitted(&self.y_label, canvas::LABEL_SIZE, PLOT_HEIGHT));
+            if index == 0 {
+                mesh.y_desc(canvas::fitted(&self.y_label, canvas::LABEL_SIZE, PLOT_HEIGHT));
+            }
             drawn(mesh.draw())?;
 
             let at = |x: f64, y: f64| chart.backend_coord(&(x, y));
@@ -133,10 +141,11 @@ impl Chart {
                 let path: Vec<(i32, i32)> = points.iter().map(|p| at(p.x, p.stat.mean)).collect();
                 draw_curve(area, &path, curve.look, (rank, panel.curves.len()))?;
             }
-            if index + 1 == panels {
+            if index + 1 == self.panels.len() {
                 let levels: Vec<i32> = references.iter().map(|(y, _)| level(*y)).collect();
                 name_references(area, end, &levels, &names)?;
             }
+            x += width + BETWEEN_PANELS;
         }
         Ok(())
     }

@@ -135,14 +135,27 @@ impl Drawn {
         Ok(())
     }
 
-    /// The horizontals of a baseline.
-    fn add_baseline(&mut self, record: &Record, group: &[&str], parts: &[String], baseline: &str) -> Result<()> {
-        let rows = record.rows.filter("method", baseline)?;
-        for (metric, part) in group.iter().zip(parts) {
-            let label = if group.len() > 1 { format!("{baseline}: {part}") } else { baseline.to_owned() };
-            self.references.extend(Stat::of(&rows.numbers(metric)?).map(|stat| Reference { label, y: stat.mean }));
-        }
+    /// The horizontal of a baseline.
+    fn add_baseline(&mut self, record: &Record, metric: &str, baseline: &str) -> Result<()> {
+        let stat = Stat::of(&record.rows.filter("method", baseline)?.numbers(metric)?);
+        self.references.extend(stat.map(|stat| Reference { label: baseline.to_owned(), y: stat.mean }));
         Ok(())
+    }
+
+    /// Leaves out what curves start from where it would flatten all that follows, and owns up to it.
+    fn leave_out_the_start(&mut self) {
+        let span = |values: &mut dyn Iterator<Item = f64>| {
+            let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), x| (l.min(x), h.max(x)));
+            high - low
+        };
+        let points = || self.curves.iter().flat_map(|c| &c.points);
+        let later = span(&mut points().filter(|p| p.x > 0.0).map(|p| p.stat.mean).chain(self.references.iter().map(|r| r.y)));
+        if !later.is_finite() || span(&mut self.heights().into_iter()) <= 3.0 * later {
+            return;
+        }
+        let start = points().find(|p| p.x == 0.0).map(|p| number::significant(p.stat.mean, 3));
+        self.notes.extend(start.map(|y| format!("The start, {y} at step 0, lies outside the picture")));
+        self.curves.iter_mut().for_each(|c| c.points.retain(|p| p.x > 0.0));
     }
 
     /// Everything that has a height.
@@ -158,9 +171,13 @@ fn picture(record: &Record, group: &[&str]) -> Result<Option<Picture>> {
     for (method, look) in methods(record)? {
         drawn.add_method(record, group, method, look)?;
     }
-    for baseline in &record.manifest.baselines {
-        drawn.add_baseline(record, group, &parts, baseline)?;
+    // Among several metrics the horizontals could not be told apart; the table has them.
+    if let [metric] = group {
+        for baseline in &record.manifest.baselines {
+            drawn.add_baseline(record, metric, baseline)?;
+        }
     }
+    drawn.leave_out_the_start();
     if drawn.curves.is_empty() && drawn.references.is_empty() {
         return Ok(None);
     }
