@@ -35,6 +35,8 @@ impl Config {
 pub struct Dense {
     sum: Matrix,
     mass: f64,
+    /// What adding into the running sum may have rounded away, in the Frobenius norm: it grows with every update.
+    rounding: f64,
 }
 
 impl Dense {
@@ -52,7 +54,12 @@ impl Dense {
             let expected = format!("at most {} bytes for the d × d matrix", config.max_bytes);
             return Err(Error::argument("max_bytes", expected, format_args!("{needed} bytes at d = {dim}; take a sketch instead")));
         }
-        Ok(Self { sum: Matrix::zeros(dim, dim), mass: 0.0 })
+        Ok(Self { sum: Matrix::zeros(dim, dim), mass: 0.0, rounding: 0.0 })
+    }
+
+    /// Books the rounding of an update: half an ulp of every entry, and of what formed the added matrix `product`.
+    fn round(&mut self, product: f64) {
+        self.rounding += 0.5 * f64::EPSILON * (self.sum.norm() + product);
     }
 }
 
@@ -71,8 +78,11 @@ impl Curvature for Dense {
 
     fn absorb(&mut self, block: &GradientBlock) -> Result<()> {
         super::check_block(block, self.dim())?;
-        self.sum.add_scaled(1.0, &block.scatter()?)?;
+        let scatter = block.scatter()?;
+        self.sum.add_scaled(1.0, &scatter)?;
         self.mass += block.samples() as f64;
+        // |error of GᵀG| ≤ (rows + 4)·ε/2·|G|ᵀ|G|, whose norm the trace bounds; 4 for the products of a factored row.
+        self.round((block.rows() + 4) as f64 * scatter.trace());
         Ok(())
     }
 
@@ -80,6 +90,8 @@ impl Curvature for Dense {
         super::check_decay(gamma)?;
         self.sum.scale(1.0 - gamma);
         self.mass *= 1.0 - gamma;
+        self.rounding *= 1.0 - gamma;
+        self.round(0.0);
         Ok(())
     }
 
@@ -90,7 +102,10 @@ impl Curvature for Dense {
             return Err(Error::unsupported(what, "use the same dimension"));
         }
         self.mass += other.mass;
-        self.sum.add_scaled(1.0, &other.sum)
+        self.sum.add_scaled(1.0, &other.sum)?;
+        self.rounding += other.rounding;
+        self.round(0.0);
+        Ok(())
     }
 
     fn approximate(&self) -> Result<Box<dyn Approximation>> {
@@ -99,7 +114,9 @@ impl Curvature for Dense {
         }
         let mut matrix = self.sum.clone();
         matrix.scale(1.0 / self.mass);
-        Ok(Box::new(DenseApproximation(matrix)))
+        let rounding = 4.0 * (self.dim() as f64).sqrt() * f64::EPSILON * matrix.trace() + self.rounding / self.mass;
+        let interval = Interval { lo: -rounding, hi: rounding, certainty: Certainty::Deterministic {} };
+        Ok(Box::new(DenseApproximation { matrix, interval }))
     }
 
     fn save(&self) -> Result<Vec<u8>> {
@@ -112,31 +129,33 @@ impl Curvature for Dense {
 }
 
 /// F itself.
-struct DenseApproximation(Matrix);
+struct DenseApproximation {
+    matrix: Matrix,
+    interval: Interval,
+}
 
 impl LinearOperator for DenseApproximation {
     fn dim(&self) -> usize {
-        self.0.nrows()
+        self.matrix.nrows()
     }
 
     fn apply(&self, x: &[f64]) -> Result<Vec<f64>> {
-        matvec(&self.0, x)
+        matvec(&self.matrix, x)
     }
 }
 
 impl Approximation for DenseApproximation {
     fn inverse(&self, known: &KnownCurvature) -> Result<Box<dyn LinearOperator + '_>> {
-        let mut matrix = self.0.clone();
+        let mut matrix = self.matrix.clone();
         known.add_to(&mut matrix)?;
         Ok(Box::new(Factorized(Cholesky::new(matrix)?)))
     }
 
     fn interval(&self) -> Option<Interval> {
-        let rounding = 4.0 * (self.dim() as f64).sqrt() * f64::EPSILON * self.trace();
-        Some(Interval { lo: -rounding, hi: rounding, certainty: Certainty::Deterministic {} })
+        Some(self.interval)
     }
 
     fn trace(&self) -> f64 {
-        self.0.trace()
+        self.matrix.trace()
     }
 }

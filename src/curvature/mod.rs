@@ -181,18 +181,32 @@ struct Saved {
     format: String,
     version: u32,
     family: String,
+    /// Of the payload: a changed byte would otherwise pass as another number.
+    checksum: u64,
     payload: Vec<u8>,
+}
+
+/// FNV-1a.
+fn checksum(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, &b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
 }
 
 fn encode<T: Serialize>(family: &str, state: &T) -> Result<Vec<u8>> {
     let failed = |e: postcard::Error| Error::Numerical { operation: "saving a curvature", reason: e.to_string() };
     let payload = postcard::to_stdvec(state).map_err(failed)?;
-    let saved = Saved { format: "nhgd-curvature".into(), version: FORMAT_VERSION, family: family.into(), payload };
+    let checksum = checksum(&payload);
+    let saved = Saved { format: "nhgd-curvature".into(), version: FORMAT_VERSION, family: family.into(), checksum, payload };
     postcard::to_stdvec(&saved).map_err(failed)
 }
 
 fn decode<T: DeserializeOwned>(payload: &[u8]) -> Result<T> {
-    postcard::from_bytes(payload).map_err(|e| Error::argument("saved curvature", "bytes that `save` wrote", e))
+    match postcard::take_from_bytes(payload) {
+        Ok((value, [])) => Ok(value),
+        Ok((_, rest)) => {
+            Err(Error::argument("saved curvature", "bytes that `save` wrote", format_args!("{} bytes more", rest.len())))
+        }
+        Err(e) => Err(Error::argument("saved curvature", "bytes that `save` wrote", e)),
+    }
 }
 
 /// Turns the bytes of [`Curvature::save`] back into an estimate.
@@ -204,6 +218,9 @@ pub fn load(bytes: &[u8]) -> Result<Box<dyn Curvature>> {
     if saved.format != "nhgd-curvature" || saved.version != FORMAT_VERSION {
         let expected = format!("nhgd-curvature of version {FORMAT_VERSION}");
         return Err(Error::argument("saved curvature", expected, format_args!("{} of version {}", saved.format, saved.version)));
+    }
+    if checksum(&saved.payload) != saved.checksum {
+        return Err(Error::argument("saved curvature", "bytes that `save` wrote", "damaged ones (the checksum differs)"));
     }
     load_family(&saved.family, &saved.payload)?
         .ok_or_else(|| Error::argument("saved curvature", "a registered family", format_args!("`{}`", saved.family)))

@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Approximation, Certainty, Curvature, Interval, LowRank};
-use crate::dense::{CompensatedSum, Matrix, eigh, gram, matmul, qr, svd};
+use crate::dense::{CompensatedSum, Matrix, dot, eigh, gram, matmul, qr, svd};
 use crate::error::{Error, Result, check_count};
 use crate::gradient::{DenseRows, GradientBlock};
 use crate::rng::Key;
@@ -42,6 +42,8 @@ pub struct Nystrom {
     mass: f64,
     /// Σ w ‖s‖² = mass · tr F.
     trace: CompensatedSum,
+    /// What adding into the running sum may have rounded away, in the Frobenius norm: it grows with every update.
+    rounding: f64,
 }
 
 impl Nystrom {
@@ -61,12 +63,18 @@ impl Nystrom {
         }
         let gaussian = Matrix::from_columns(dim, size, key.stream().normals(dim * size))?;
         let (omega, _) = qr(&gaussian)?;
-        Ok(Self { key, omega, sketch: Matrix::zeros(dim, size), mass: 0.0, trace: CompensatedSum::default() })
+        Ok(Self { key, omega, sketch: Matrix::zeros(dim, size), mass: 0.0, trace: CompensatedSum::default(), rounding: 0.0 })
     }
 
     /// ℓ.
     pub fn sketch_size(&self) -> usize {
         self.omega.ncols()
+    }
+
+    /// Books the rounding of an update: half an ulp of every entry, and what forming the added matrix itself rounded (its norm
+    /// times √rows, as of independent roundings). Without it a long stream leaves its interval: 1e5 equal rows by 5e-10·‖F‖.
+    fn round(&mut self, product: f64) {
+        self.rounding += 0.5 * f64::EPSILON * (self.sketch.norm() + product);
     }
 
     /// Y/mass = FΩ and Ω itself.
@@ -93,9 +101,16 @@ impl Curvature for Nystrom {
     fn absorb(&mut self, block: &GradientBlock) -> Result<()> {
         super::check_block(block, self.dim())?;
         // Y += Gᵀ(GΩ)
-        block.accumulate_into(&block.project(&self.omega)?, &mut self.sketch)?;
+        let projected = block.project(&self.omega)?;
+        block.accumulate_into(&projected, &mut self.sketch)?;
         self.mass += block.samples() as f64;
-        block.squared_row_norms().into_iter().for_each(|s| self.trace.add(s));
+        let squared_norms = block.squared_row_norms();
+        squared_norms.iter().for_each(|&s| self.trace.add(s));
+        // ‖GᵀGΩ‖_F is at most Σ ‖s‖‖Ωᵀs‖, and at most the whole sum's norm.
+        let by_row = projected.t().to_matrix();
+        let rows: f64 = squared_norms.iter().enumerate().map(|(i, s)| (s * dot(by_row.col(i), by_row.col(i))).sqrt()).sum();
+        let added = rows.min(self.sketch.norm());
+        self.round((block.rows() as f64).sqrt() * added);
         Ok(())
     }
 
@@ -104,6 +119,8 @@ impl Curvature for Nystrom {
         self.sketch.scale(1.0 - gamma);
         self.mass *= 1.0 - gamma;
         self.trace.scale(1.0 - gamma);
+        self.rounding *= 1.0 - gamma;
+        self.round(0.0);
         Ok(())
     }
 
@@ -117,18 +134,20 @@ impl Curvature for Nystrom {
         self.sketch.add_scaled(1.0, &other.sketch)?;
         self.mass += other.mass;
         self.trace.add(other.trace.value());
+        self.rounding += other.rounding;
+        self.round(0.0);
         Ok(())
     }
 
-    /// ν = √d·ε·‖Y‖₂, Y_ν = Y + νΩ, B = Y_ν (ΩᵀY_ν)₊^{-1/2} = U S Vᵀ, F̂ = U (S² − ν)₊ Uᵀ; with η = 4ν + 32ελ₁(F̂) and
-    /// t = tr F − tr F̂, −ηI ≼ F − F̂ ≼ (max(t, 0) + ℓη)I. Costs about 8dℓ² flops.
+    /// ν = √d·ε·‖Y‖₂ + ρ with ρ the rounding of the running sum, Y_ν = Y + νΩ, B = Y_ν (ΩᵀY_ν)₊^{-1/2} = U S Vᵀ,
+    /// F̂ = U (S² − ν)₊ Uᵀ; with η = 4ν + 32ελ₁(F̂) and t = tr F − tr F̂, −ηI ≼ F − F̂ ≼ (max(t, 0) + ℓη)I. Costs about 8dℓ² flops.
     fn approximate(&self) -> Result<Box<dyn Approximation>> {
         if self.mass <= 0.0 {
             return Err(super::nothing_absorbed());
         }
         let (mut y, omega) = self.sketch();
         let (d, size) = (self.dim() as f64, self.sketch_size());
-        let shift = d.sqrt() * f64::EPSILON * eigh(&gram(y.t()))?.values[0].max(0.0).sqrt();
+        let shift = d.sqrt() * f64::EPSILON * eigh(&gram(y.t()))?.values[0].max(0.0).sqrt() + self.rounding / self.mass;
         y.add_scaled(shift, omega)?;
 
         let mut core = matmul(omega.t(), &y)?;

@@ -59,6 +59,14 @@ impl Window {
         Ok(Self { dim, capacity: config.samples, kept: VecDeque::new() })
     }
 
+    /// Checks that a block's rows can stand beside those that are kept, so that `approximate` need not fail later.
+    fn check_form(&self, block: &GradientBlock) -> Result<()> {
+        match self.kept.back() {
+            None => Ok(()),
+            Some(kept) => GradientBlock::stack(&[&kept.block.last_samples(1), &block.last_samples(1)]).map(drop),
+        }
+    }
+
     fn push(&mut self, block: &GradientBlock, weight: f64) {
         self.kept.push_back(Kept { block: block.last_samples(self.capacity), weight });
         let mut excess = self.kept.iter().map(|k| k.block.samples()).sum::<usize>().saturating_sub(self.capacity);
@@ -90,6 +98,7 @@ impl Curvature for Window {
 
     fn absorb(&mut self, block: &GradientBlock) -> Result<()> {
         super::check_block(block, self.dim)?;
+        self.check_form(block)?;
         self.push(block, 1.0);
         Ok(())
     }
@@ -110,6 +119,7 @@ impl Curvature for Window {
             );
             return Err(Error::unsupported(what, "use the same dimension and window"));
         }
+        other.kept.iter().try_for_each(|k| self.check_form(&k.block))?;
         other.kept.iter().for_each(|k| self.push(&k.block, k.weight));
         Ok(())
     }

@@ -1,0 +1,688 @@
+//! One conformance suite over the registered curvature families: solves, intervals, merging, decay and saved bytes against dense
+//! algebra on rows that the test expands itself.
+
+mod support;
+
+use std::any::Any;
+
+use nhgd::curvature::{Approximation, Curvature, CurvatureConfig, Nystrom, load};
+use nhgd::dense::{Matrix, eigh};
+use nhgd::error::Error;
+use nhgd::gradient::{GradientBlock, KroneckerRows};
+use nhgd::inverse::KnownCurvature;
+use nhgd::par;
+use nhgd::rng::Key;
+use proptest::prelude::*;
+use serde::de::value::MapDeserializer;
+use support::{
+    Case, dense_case, dense_solve, fisher, fisher_minus, kronecker_case, random_dense, random_kronecker, refused, relative_error,
+    short_normals, with_spectrum,
+};
+
+const FAMILIES: [&str; 3] = ["window", "nystrom", "dense"];
+
+fn settings(name: &str, settings: &[(&'static str, usize)]) -> CurvatureConfig {
+    let settings = MapDeserializer::<_, serde::de::value::Error>::new(settings.iter().copied());
+    CurvatureConfig::from_settings(name, settings).unwrap().unwrap()
+}
+
+/// The settings of a family; `size` is the window's m or the sketch's ℓ.
+fn config(name: &str, size: usize) -> CurvatureConfig {
+    match name {
+        "window" => settings(name, &[("samples", size)]),
+        "nystrom" => settings(name, &[("sketch_size", size)]),
+        _ => settings(name, &[]),
+    }
+}
+
+/// An estimate that keeps all of F: a long window, ℓ = d.
+fn faithful(name: &str, d: usize, key: Key) -> Box<dyn Curvature> {
+    config(name, if name == "window" { 1 << 20 } else { d }).build(d, key).unwrap()
+}
+
+fn absorbed(mut curvature: Box<dyn Curvature>, cases: &[&Case]) -> Box<dyn Curvature> {
+    cases.iter().for_each(|case| curvature.absorb(&case.block).unwrap());
+    curvature
+}
+
+/// The samples of a stored case, cut into pieces of `chunk`.
+fn pieces(case: &Case, chunk: usize) -> Vec<Case> {
+    let (r, d) = (case.expanded.nrows() / case.samples, case.expanded.ncols());
+    let piece = |range: std::ops::Range<usize>| {
+        dense_case(Matrix::from_fn(range.len() * r, d, |i, j| case.expanded[(range.start * r + i, j)]), r)
+    };
+    par::blocks(case.samples, chunk).map(piece).collect()
+}
+
+/// λI, and a diagonal with the least entry λ whose others reach 10⁴ λ.
+fn knowns(d: usize, least: f64, key: Key) -> [KnownCurvature; 2] {
+    let mut stream = key.stream();
+    let diagonal = (0..d).map(|i| if i == d / 2 { least } else { least * 10.0_f64.powf(4.0 * stream.uniform()) }).collect();
+    [KnownCurvature::scalar(d, least).unwrap(), KnownCurvature::diagonal(diagonal).unwrap()]
+}
+
+fn norm2(f: &Matrix) -> f64 {
+    eigh(f).unwrap().values[0]
+}
+
+/// Right-hand sides: anywhere, in the span of the rows (as outer gradients mostly are), and the largest eigenvector of F.
+fn right_hand_sides(case: &Case, f: &Matrix, key: Key) -> [Vec<f64>; 3] {
+    let (rows, d) = (case.expanded.nrows(), case.expanded.ncols());
+    let c = key.child(1).stream().normals(rows);
+    let span = (0..d).map(|j| (0..rows).map(|i| c[i] * case.expanded[(i, j)]).sum()).collect();
+    [key.child(0).stream().normals(d), span, eigh(f).unwrap().vectors.col(0).to_vec()]
+}
+
+/// Extreme eigenvalues of F − F̂, F from the expanded rows with 32 digits, and the rounding of this oracle itself: F̂ is known only
+/// by products, whose sums of up to d terms round.
+fn residual_range(parts: &[(&Case, f64)], approximation: &dyn Approximation) -> (f64, f64, f64) {
+    let approximated = approximation.to_dense().unwrap();
+    let values = eigh(&fisher_minus(parts, Some(&approximated))).unwrap().values;
+    let oracle = 2.0 * (approximated.nrows() as f64).sqrt() * f64::EPSILON * (approximated.trace() + values[0].abs());
+    (values[values.len() - 1], values[0], oracle)
+}
+
+#[track_caller]
+fn contained(what: &str, parts: &[(&Case, f64)], approximation: &dyn Approximation) {
+    let (low, high, oracle) = residual_range(parts, approximation);
+    let interval = approximation.interval().unwrap();
+    assert!(
+        interval.lo - oracle <= low && high <= interval.hi + oracle,
+        "{what}: spectrum [{low:e}, {high:e}] outside [{:e}, {:e}]",
+        interval.lo,
+        interval.hi
+    );
+}
+
+fn bits(values: &[f64]) -> Vec<u64> {
+    values.iter().map(|x| x.to_bits()).collect()
+}
+
+/// F̂ and a solve, as bits.
+fn fingerprint(curvature: &dyn Curvature) -> Vec<u64> {
+    let approximation = curvature.approximate().unwrap();
+    let d = curvature.dim();
+    let solved = approximation.solve(&KnownCurvature::scalar(d, 0.1).unwrap(), &Key::new(99).stream().normals(d)).unwrap();
+    let mut all = bits(approximation.to_dense().unwrap().as_slice());
+    all.extend(bits(&solved));
+    all
+}
+
+/// Y/mass of a Nyström sketch.
+fn sketch_of(curvature: &dyn Curvature) -> Matrix {
+    (curvature as &dyn Any).downcast_ref::<Nystrom>().unwrap().sketch().0
+}
+
+fn estimate(curvature: &dyn Curvature) -> Matrix {
+    curvature.approximate().unwrap().to_dense().unwrap()
+}
+
+/// Random cases of both forms: fewer and more rows than d, one and several rows a sample.
+fn shapes(key: Key) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (n, p, c, r) in [(1, 5, 3, 1), (10, 8, 5, 1), (10, 8, 5, 5), (5, 20, 3, 3), (39, 8, 5, 1), (40, 8, 5, 1), (70, 4, 10, 2)] {
+        cases.push(random_kronecker(key.child(n as u64), n, p, c, r));
+        cases.push(random_dense(key.child(n as u64 + 100), n, p * c, r));
+    }
+    cases
+}
+
+#[test]
+fn window_and_dense_equal_the_dense_solve() {
+    let mut worst = [0.0_f64; 2];
+    for repetition in 0..6 {
+        let key = Key::new(1).child(repetition);
+        for case in shapes(key) {
+            let (f, d) = (fisher(&[&case]), case.expanded.ncols());
+            for (name, worst) in ["window", "dense"].into_iter().zip(&mut worst) {
+                let approximation = absorbed(faithful(name, d, key), &[&case]).approximate().unwrap();
+                assert!((approximation.trace() - f.trace()).abs() < 1e-13 * f.trace());
+                for relative in [1e-6, 1e-3, 1.0] {
+                    for known in knowns(d, relative * norm2(&f), key.child(1)) {
+                        for b in right_hand_sides(&case, &f, key.child(2)) {
+                            let error = relative_error(&approximation.solve(&known, &b).unwrap(), &dense_solve(&f, &known, &b));
+                            *worst = worst.max(error);
+                        }
+                    }
+                }
+            }
+        }
+    }
+    println!("worst relative error of a solve: window {:.1e}, dense {:.1e}", worst[0], worst[1]);
+    assert!(worst[0] < 1e-9 && worst[1] < 1e-9, "{worst:?}");
+}
+
+/// With ℓ at least the rank r of F, real arithmetic leaves no error. Rounding leaves the shift ν times 1 + ‖Ω₂Ω₁⁺‖², Ω₁ the part of
+/// Ω in the range of F: moderate from some columns past r on, heavy-tailed at ℓ = r, where Ω₁ is square. There the rounding of
+/// Y = FΩ is amplified alike, whatever the formula for F̂.
+#[test]
+fn nystrom_that_holds_the_rank_equals_the_dense_solve() {
+    // Right-hand sides anywhere, and in the range of F (where Λ' helps least).
+    let (mut oversampled, mut tight) = ([0.0_f64; 2], [0.0_f64; 2]);
+    for repetition in 0..8 {
+        for (d, rank) in [(1, 1), (15, 3), (40, 5), (40, 15), (65, 10)] {
+            let key = Key::new(2).child(repetition).child((d * 100 + rank) as u64);
+            let spread: Vec<f64> = (0..rank).map(|j| 10.0_f64.powi(-(j as i32 % 4))).collect();
+            let cases = [
+                random_dense(key, rank, d, 1),
+                with_spectrum(key, rank + 3, d, &spread),
+                kronecker_case(short_normals(key.child(3), d, rank), short_normals(key.child(4), 1, rank), 1),
+            ];
+            for case in cases {
+                let f = fisher(&[&case]);
+                let enough = (2 * rank + 8).min(d);
+                for size in [rank, (rank + 1).min(d), (rank + 10).min(d), enough, d] {
+                    let sketch = absorbed(config("nystrom", size).build(d, key.child(7)).unwrap(), &[&case]);
+                    let approximation = sketch.approximate().unwrap();
+                    let interval = approximation.interval().unwrap();
+                    for known in knowns(d, 1e-6 * norm2(&f), key.child(5)) {
+                        for (place, b) in right_hand_sides(&case, &f, key.child(6)).into_iter().enumerate() {
+                            let error = relative_error(&approximation.solve(&known, &b).unwrap(), &dense_solve(&f, &known, &b));
+                            // ‖(F̂ + Λ')⁻¹ E x‖ ≤ ‖E‖ ‖x‖ / λ_min, whatever the spectrum.
+                            let bound = (interval.hi - interval.lo) / known.min_eigenvalue();
+                            assert!(error <= bound.max(1e-12), "d {d}, rank {rank}, ℓ {size}: {error:e} above {bound:e}");
+                            let worst = if size >= enough { &mut oversampled } else { &mut tight };
+                            worst[place.min(1)] = worst[place.min(1)].max(error);
+                        }
+                    }
+                }
+            }
+        }
+    }
+    println!("nystrom at Λ' = 1e-6 ‖F‖, b anywhere / in the range of F: {oversampled:?} for ℓ ≥ 2r + 8, {tight:?} for less");
+    assert!(oversampled[0] < 1e-8 && oversampled[1] < 1e-8, "{oversampled:?}");
+    assert!(tight[0] < 1e-3 && tight[1] < 1e-3, "{tight:?}");
+}
+
+/// Eigenvalues of F, their kind named.
+fn spectra(d: usize) -> Vec<(&'static str, Vec<f64>)> {
+    vec![
+        ("flat", vec![1.0; d]),
+        ("exponential", (0..d).map(|j| 0.3_f64.powi(j as i32)).collect()),
+        ("harmonic", (0..d).map(|j| 1.0 / (1 + j) as f64).collect()),
+        ("spike", (0..d).map(|j| if j == 0 { 1.0 } else { 1e-9 }).collect()),
+        ("exactly low-rank", vec![1.0; d.div_ceil(4)]),
+        ("singular", (0..d.div_ceil(2)).map(|j| 0.1_f64.powi(j as i32)).collect()),
+    ]
+}
+
+#[test]
+fn intervals_contain_the_spectrum_of_the_residual() {
+    for d in [1, 2, 5, 20, 33] {
+        for (kind, spectrum) in spectra(d) {
+            for scale in [1e-8, 1.0, 1e8] {
+                for chunk in [3 * d + 2, 3] {
+                    let key = Key::new(3).child(d as u64).child(chunk as u64);
+                    let eigenvalues: Vec<f64> = spectrum.iter().map(|x| x * scale).collect();
+                    let case = with_spectrum(key, 3 * d + 2, d, &eigenvalues);
+                    let cut = pieces(&case, chunk);
+                    for name in FAMILIES {
+                        let sizes = if name == "nystrom" { vec![1, d.div_ceil(4), d.div_ceil(2), d] } else { vec![1 << 20] };
+                        for size in sizes {
+                            let mut curvature = config(name, size).build(d, key).unwrap();
+                            cut.iter().for_each(|piece| curvature.absorb(&piece.block).unwrap());
+                            let approximation = curvature.approximate().unwrap();
+                            contained(&format!("{name}, {kind}, d {d}, ℓ {size}"), &[(&case, 1.0)], &*approximation);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The negative case of the test above: against a matrix that was not fed, 1e-9 larger or smaller, no interval holds.
+#[test]
+fn an_interval_does_not_hold_for_another_matrix() {
+    let case = random_dense(Key::new(4), 30, 10, 1);
+    for name in FAMILIES {
+        let approximation = absorbed(faithful(name, 10, Key::new(4)), &[&case]).approximate().unwrap();
+        contained(name, &[(&case, 1.0)], &*approximation);
+        for factor in [1.0 - 1e-9, 1.0 + 1e-9] {
+            let other = dense_case(Matrix::from_fn(30, 10, |i, j| factor * case.expanded[(i, j)]), 1);
+            let (low, high, _) = residual_range(&[(&other, 1.0)], &*approximation);
+            let interval = approximation.interval().unwrap();
+            assert!(low < interval.lo || high > interval.hi, "{name}");
+        }
+    }
+}
+
+/// Adding the same row 20,000 times rounds the same way for long stretches: the worst that a stream can do to a running sum.
+#[test]
+fn intervals_hold_on_long_streams() {
+    let steps = 20_000;
+    for d in [1, 2, 12] {
+        for (equal, gamma) in [(true, 0.0), (false, 0.0), (true, 1e-3), (false, 1e-3)] {
+            let key = Key::new(5).child(d as u64);
+            let stream = random_dense(key, if equal { 1 } else { steps }, d, 1);
+            let rows = pieces(&stream, 1);
+            for name in ["nystrom", "dense"] {
+                let mut curvature = config(name, d.min(4)).build(d, key).unwrap();
+                for step in 0..steps {
+                    if gamma > 0.0 {
+                        curvature.decay(gamma).unwrap();
+                    }
+                    curvature.absorb(&rows[step % rows.len()].block).unwrap();
+                }
+                let weight = |step: usize| (1.0 - gamma).powi((steps - 1 - step) as i32);
+                let total: f64 = (0..steps).map(weight).sum();
+                let parts: Vec<(&Case, f64)> =
+                    if equal { vec![(&rows[0], total)] } else { rows.iter().enumerate().map(|(k, c)| (c, weight(k))).collect() };
+                assert!((curvature.mass() / total - 1.0).abs() < 1e-11);
+                let what = format!("{name}, d {d}, equal rows {equal}, γ {gamma}");
+                contained(&what, &parts, &*curvature.approximate().unwrap());
+            }
+        }
+    }
+}
+
+/// The same within one block, for the family whose allowance is a bound for any rows. (Nyström's takes the roundings within a block
+/// for independent ones.)
+#[test]
+fn dense_intervals_hold_for_equal_rows_in_one_block() {
+    for d in [1, 2, 12] {
+        for n in [100, 1000, 10_000] {
+            for seed in 0..3 {
+                let one = random_dense(Key::new(19).child(seed), 1, d, 1);
+                let many = dense_case(Matrix::from_fn(n, d, |_, j| one.expanded[(0, j)]), 1);
+                let approximation = absorbed(faithful("dense", d, Key::new(0)), &[&many]).approximate().unwrap();
+                contained(&format!("d {d}, n {n}"), &[(&one, n as f64)], &*approximation);
+            }
+        }
+    }
+}
+
+#[test]
+fn nystrom_never_exceeds_the_matrix_it_sketches() {
+    for repetition in 0..40 {
+        let key = Key::new(6).child(repetition);
+        let d = 3 + repetition as usize;
+        for case in [random_dense(key, d / 2 + 1, d, 1), random_kronecker(key, d, d, 1, 2), random_dense(key, 3 * d, d, 1)] {
+            for size in [1, 2, d / 2 + 1, d] {
+                let approximation = absorbed(config("nystrom", size).build(d, key).unwrap(), &[&case]).approximate().unwrap();
+                let (low, _, oracle) = residual_range(&[(&case, 1.0)], &*approximation);
+                let interval = approximation.interval().unwrap();
+                assert!(low >= interval.lo - oracle, "d {d}, ℓ {size}: {low:e} below {:e}", interval.lo);
+                assert!(-interval.lo < 1e-11 * approximation.trace(), "the allowance is rounding, no more");
+                let trace = fisher(&[&case]).trace();
+                assert!(approximation.trace() <= trace * (1.0 + 1e-13), "tr F̂ above tr F");
+            }
+        }
+    }
+}
+
+#[test]
+fn merging_equals_one_pass() {
+    let key = Key::new(7);
+    for cases in [
+        [random_kronecker(key.child(0), 17, 8, 5, 5), random_kronecker(key.child(1), 64, 8, 5, 5)],
+        [random_dense(key.child(2), 5, 40, 1), random_dense(key.child(3), 130, 40, 1)],
+    ] {
+        let [first, second] = &cases;
+        for name in FAMILIES {
+            let new = || faithful(name, 40, key);
+            let whole = absorbed(new(), &[first, second]);
+            let mut merged = absorbed(new(), &[first]);
+            merged.merge(&*absorbed(new(), &[second])).unwrap();
+            merged.merge(&*new()).unwrap();
+            assert_eq!(merged.mass(), whole.mass());
+            let exact = fisher(&[first, second]);
+            assert!(relative_error(estimate(&*merged).as_slice(), exact.as_slice()) < 1e-12, "{name}");
+            contained(name, &[(first, 1.0), (second, 1.0)], &*merged.approximate().unwrap());
+        }
+        let new = || config("nystrom", 7).build(40, key).unwrap();
+        let mut merged = absorbed(new(), &[first]);
+        merged.merge(&*absorbed(new(), &[second])).unwrap();
+        let whole = sketch_of(&*absorbed(new(), &[first, second]));
+        assert!(relative_error(sketch_of(&*merged).as_slice(), whole.as_slice()) < 1e-12);
+        contained("nystrom", &[(first, 1.0), (second, 1.0)], &*merged.approximate().unwrap());
+    }
+}
+
+#[test]
+fn chunks_do_not_matter() {
+    let key = Key::new(8);
+    let case = random_dense(key, 129, 30, 2);
+    for name in FAMILIES {
+        for chunk in [1, 7, 64, 128, 129] {
+            let curvature = absorbed(faithful(name, 30, key), &pieces(&case, chunk).iter().collect::<Vec<_>>());
+            assert_eq!(curvature.mass(), 129.0);
+            assert!(relative_error(estimate(&*curvature).as_slice(), fisher(&[&case]).as_slice()) < 1e-12, "{name}, {chunk}");
+        }
+    }
+    let new = || config("nystrom", 5).build(30, key).unwrap();
+    let whole = sketch_of(&*absorbed(new(), &[&case]));
+    for chunk in [1, 7, 64] {
+        let cut = sketch_of(&*absorbed(new(), &pieces(&case, chunk).iter().collect::<Vec<_>>()));
+        assert!(relative_error(cut.as_slice(), whole.as_slice()) < 1e-12);
+    }
+}
+
+/// Means divide by samples, not by rows.
+#[test]
+fn several_rows_a_sample_count_as_one_sample() {
+    let key = Key::new(9);
+    let several = random_kronecker(key, 12, 4, 3, 3);
+    for name in FAMILIES {
+        let curvature = absorbed(faithful(name, 12, key), &[&several]);
+        assert_eq!(curvature.mass(), 12.0);
+        let expected: f64 = several.expanded.as_slice().iter().map(|x| x * x).sum::<f64>() / 12.0;
+        assert!((curvature.approximate().unwrap().trace() / expected - 1.0).abs() < 1e-12, "{name}");
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Operation {
+    Absorb(usize),
+    Decay(f64),
+    Merge(usize),
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Any history of absorbing, decaying and merging is the weighted mean that the formula says.
+    #[test]
+    fn histories_equal_their_weighted_mean(
+        seed in any::<u64>(), p in 1_usize..6, c in 1_usize..4,
+        operations in prop::collection::vec(prop_oneof![
+            (1_usize..40).prop_map(Operation::Absorb), (0.0..0.95_f64).prop_map(Operation::Decay), (1_usize..20).prop_map(Operation::Merge),
+        ], 1..8),
+    ) {
+        let key = Key::new(seed);
+        let d = p * c;
+        for name in FAMILIES {
+            let mut curvature = absorbed(faithful(name, d, key), &[&random_kronecker(key, 3, p, c, 2)]);
+            let mut history = vec![(random_kronecker(key, 3, p, c, 2), 1.0)];
+            for (step, operation) in operations.iter().enumerate() {
+                let next = |n: usize| random_kronecker(key.child(step as u64), n, p, c, 2);
+                match *operation {
+                    Operation::Absorb(n) => {
+                        curvature.absorb(&next(n).block).unwrap();
+                        history.push((next(n), 1.0));
+                    }
+                    Operation::Decay(gamma) => {
+                        curvature.decay(gamma).unwrap();
+                        history.iter_mut().for_each(|(_, weight)| *weight *= 1.0 - gamma);
+                    }
+                    Operation::Merge(n) => {
+                        let mut other = absorbed(faithful(name, d, key), &[&next(n)]);
+                        other.decay(0.25).unwrap();
+                        curvature.merge(&*other).unwrap();
+                        history.push((next(n), 0.75));
+                    }
+                }
+            }
+            let parts: Vec<(&Case, f64)> = history.iter().map(|(case, weight)| (case, *weight)).collect();
+            let mass: f64 = parts.iter().map(|(case, weight)| weight * case.samples as f64).sum();
+            prop_assert!((curvature.mass() / mass - 1.0).abs() < 1e-14);
+            let exact = fisher_minus(&parts, None);
+            prop_assert!(relative_error(estimate(&*curvature).as_slice(), exact.as_slice()) < 1e-11, "{}", name);
+            let approximation = curvature.approximate().unwrap();
+            contained(name, &parts, &*approximation);
+            let interval = approximation.interval().unwrap();
+            prop_assert!(interval.hi - interval.lo < 1e-9 * exact.trace(), "{} leaves nothing out: {:?}", name, interval);
+
+            let loaded = load(&curvature.save().unwrap()).unwrap();
+            prop_assert!(fingerprint(&*loaded) == fingerprint(&*curvature), "{}", name);
+        }
+    }
+
+    /// Random spectra, scales and sketch sizes.
+    #[test]
+    fn intervals_contain_random_residuals(
+        seed in any::<u64>(), d in 1_usize..25, extra in 0_usize..30, decay in 0.0..8.0_f64, scale in -8_i32..=8, fraction in 0.0..1.0_f64,
+    ) {
+        let key = Key::new(seed);
+        let rank = 1 + (fraction * (d - 1) as f64) as usize;
+        let top = 10.0_f64.powi(scale);
+        let eigenvalues: Vec<f64> = (0..rank).map(|j| top * 10.0_f64.powf(-decay * j as f64 / rank as f64)).collect();
+        let case = with_spectrum(key, rank + extra, d, &eigenvalues);
+        for (name, size) in [("window", 1000), ("dense", 0), ("nystrom", rank), ("nystrom", d), ("nystrom", rank.div_ceil(2))] {
+            let approximation = absorbed(config(name, size).build(d, key.child(5)).unwrap(), &[&case]).approximate().unwrap();
+            contained(name, &[(&case, 1.0)], &*approximation);
+        }
+    }
+}
+
+#[test]
+fn saved_estimates_continue_as_if_never_saved() {
+    let key = Key::new(10);
+    let (first, second) = (random_kronecker(key.child(0), 20, 6, 3, 1), random_kronecker(key.child(1), 9, 6, 3, 1));
+    for name in FAMILIES {
+        let mut original = absorbed(config(name, 15).build(18, key).unwrap(), &[&first]);
+        original.decay(0.3).unwrap();
+        let bytes = original.save().unwrap();
+        let mut loaded = load(&bytes).unwrap();
+        assert_eq!((loaded.name(), loaded.dim(), loaded.mass()), (name, 18, original.mass()));
+        assert_eq!(loaded.save().unwrap(), bytes);
+        assert_eq!(fingerprint(&*loaded), fingerprint(&*original));
+        for curvature in [&mut original, &mut loaded] {
+            curvature.absorb(&second.block).unwrap();
+            curvature.decay(0.1).unwrap();
+            let copy = curvature.boxed_clone();
+            curvature.merge(&*copy).unwrap();
+        }
+        assert_eq!(fingerprint(&*loaded), fingerprint(&*original), "{name}");
+        assert_eq!(loaded.approximate().unwrap().interval(), original.approximate().unwrap().interval());
+        assert_eq!(loaded.save().unwrap(), original.save().unwrap());
+    }
+}
+
+/// Bytes cut short or made longer, another format, version or family, and every single changed byte.
+#[test]
+fn damaged_bytes_are_refused() {
+    for name in FAMILIES {
+        let curvature = absorbed(config(name, 2).build(4, Key::new(11)).unwrap(), &[&random_dense(Key::new(11), 3, 4, 1)]);
+        let bytes = curvature.save().unwrap();
+        for length in 0..bytes.len() {
+            refused(load(&bytes[..length]), "saved curvature");
+        }
+        refused(load(&[&bytes[..], &[0]].concat()), "saved curvature");
+        for position in 0..bytes.len() {
+            for change in [1, 0x80, 0xff] {
+                let mut changed = bytes.clone();
+                changed[position] ^= change;
+                refused(load(&changed), "saved curvature");
+            }
+        }
+        // The layout: the format's length and its letters, then the version.
+        assert_eq!((&bytes[1..15], bytes[15]), (&b"nhgd-curvature"[..], 1));
+        let mut other_version = bytes.clone();
+        other_version[15] = 2;
+        let message = load(&other_version).err().unwrap().to_string();
+        assert!(message.contains("version 2"), "{message}");
+        let mut other_format = bytes.clone();
+        other_format[1] = b'm';
+        let message = load(&other_format).err().unwrap().to_string();
+        assert!(message.contains("mhgd-curvature"), "{message}");
+    }
+}
+
+#[test]
+fn estimates_that_differ_in_kind_do_not_merge() {
+    let case = random_dense(Key::new(12), 6, 8, 1);
+    let new = |name, size, d: usize, seed| config(name, size).build(d, Key::new(seed)).unwrap();
+    let refuse = |mut one: Box<dyn Curvature>, other: Box<dyn Curvature>| {
+        if one.dim() == 8 {
+            one.absorb(&case.block).unwrap();
+        }
+        let before = one.save().unwrap();
+        assert!(matches!(one.merge(&*other), Err(Error::Unsupported { .. })), "{} into {}", other.name(), one.name());
+        assert_eq!(one.save().unwrap(), before, "unchanged");
+    };
+    for one in FAMILIES {
+        for other in FAMILIES {
+            if one != other {
+                refuse(new(one, 4, 8, 1), new(other, 4, 8, 1));
+            }
+        }
+        refuse(new(one, 4, 8, 1), new(one, 4, 9, 1));
+    }
+    refuse(new("nystrom", 4, 8, 1), new("nystrom", 4, 8, 2));
+    refuse(new("nystrom", 4, 8, 1), new("nystrom", 5, 8, 1));
+    refuse(new("window", 4, 8, 1), new("window", 5, 8, 1));
+}
+
+/// A window that took rows of another form could no longer be asked for its approximation.
+#[test]
+fn a_window_refuses_rows_that_do_not_stack_with_its_own() {
+    let key = Key::new(13);
+    let mut window = absorbed(faithful("window", 12, key), &[&random_kronecker(key, 5, 4, 3, 1)]);
+    let before = window.save().unwrap();
+    let others = [random_dense(key, 5, 12, 1), random_kronecker(key, 5, 3, 4, 1), random_kronecker(key, 5, 4, 3, 3)];
+    for other in &others {
+        assert!(window.absorb(&other.block).is_err());
+        assert!(window.merge(&*absorbed(faithful("window", 12, key), &[other])).is_err());
+        assert_eq!(window.save().unwrap(), before, "unchanged");
+    }
+    // The others keep no rows: any form will do.
+    for name in ["nystrom", "dense"] {
+        let all: Vec<&Case> = others.iter().collect();
+        let curvature = absorbed(faithful(name, 12, key), &all);
+        assert!(relative_error(estimate(&*curvature).as_slice(), fisher(&all).as_slice()) < 1e-12);
+    }
+}
+
+#[test]
+fn bad_settings_and_arguments_are_refused_by_name() {
+    let key = Key::new(14);
+    refused(config("nystrom", 0).build(5, key), "sketch_size");
+    refused(config("nystrom", 6).build(5, key), "sketch_size");
+    assert!(config("nystrom", 5).build(5, key).is_ok());
+    refused(config("window", 0).build(5, key), "samples");
+    refused(settings("dense", &[("max_bytes", 0)]).build(5, key), "max_bytes");
+    refused(settings("dense", &[("max_bytes", 199)]).build(5, key), "max_bytes");
+    assert!(settings("dense", &[("max_bytes", 200)]).build(5, key).is_ok());
+    for name in FAMILIES {
+        refused(config(name, 3).build(0, key), "dim");
+        refused(config(name, 3).build(5, key).unwrap().approximate(), "curvature");
+        assert_eq!(config(name, 3).name(), name);
+        assert_eq!(config(name, 3).build(5, key).unwrap().name(), name);
+
+        let mut curvature = absorbed(config(name, 4).build(5, key).unwrap(), &[&random_dense(key, 4, 5, 1)]);
+        let before = curvature.save().unwrap();
+        for gamma in [-1e-9, 1.0, 1.5, f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            refused(curvature.decay(gamma), "decay");
+        }
+        refused(curvature.absorb(&random_dense(key, 4, 6, 1).block), "gradient block dimension");
+        for bad in [f64::NAN, f64::INFINITY] {
+            let mut poisoned = random_dense(key, 4, 5, 1).block;
+            poisoned.scale(bad);
+            refused(curvature.absorb(&poisoned), "gradient rows");
+            let mut poisoned = random_kronecker(key, 4, 5, 1, 1).block;
+            poisoned.scale(bad);
+            refused(curvature.absorb(&poisoned), "gradient deltas");
+        }
+        assert_eq!(curvature.save().unwrap(), before, "{name} is unchanged");
+        curvature.decay(0.0).unwrap();
+        assert_eq!(curvature.mass(), 4.0);
+
+        let approximation = curvature.approximate().unwrap();
+        let known = KnownCurvature::scalar(5, 1.0).unwrap();
+        refused(approximation.solve(&known, &[1.0; 4]), "rhs");
+        assert!(approximation.solve(&KnownCurvature::scalar(4, 1.0).unwrap(), &[1.0; 5]).is_err());
+        assert!(approximation.apply(&[1.0; 6]).is_err());
+    }
+    assert!(CurvatureConfig::default_of("no such family").is_none());
+    let unknown = MapDeserializer::<_, serde::de::value::Error>::new([("no_such_setting", 3_usize)].into_iter());
+    assert!(CurvatureConfig::from_settings("window", unknown).is_err());
+    let registered: Vec<&str> = CurvatureConfig::REGISTRY.iter().map(|(name, _)| *name).collect();
+    for name in FAMILIES {
+        assert!(registered.contains(&name));
+    }
+}
+
+#[test]
+fn zero_gradients_leave_the_known_curvature_alone() {
+    for name in FAMILIES {
+        for case in [dense_case(Matrix::zeros(7, 6), 1), kronecker_case(short_normals(Key::new(15), 3, 7), Matrix::zeros(2, 7), 1)]
+        {
+            let approximation = absorbed(config(name, 4).build(6, Key::new(15)).unwrap(), &[&case]).approximate().unwrap();
+            let b = Key::new(15).stream().normals(6);
+            for known in knowns(6, 0.3, Key::new(15)) {
+                let x = approximation.solve(&known, &b).unwrap();
+                let exact: Vec<f64> = b.iter().enumerate().map(|(i, b)| b / known.entry(i)).collect();
+                assert!(relative_error(&x, &exact) < 1e-15, "{name}");
+            }
+            assert_eq!(approximation.trace(), 0.0);
+            let interval = approximation.interval().unwrap();
+            assert!(interval.lo <= 0.0 && 0.0 <= interval.hi && interval.hi < 1e-300);
+        }
+    }
+}
+
+/// Σ w s sᵀ / n needs rows √w s. Rows scaled by w itself, the classic mistake, must not pass.
+#[test]
+fn weights_enter_once_and_a_squared_weight_is_noticed() {
+    let (n, p, c) = (25, 4, 3);
+    let key = Key::new(16);
+    let (x, delta) = (short_normals(key.child(0), p, n), short_normals(key.child(1), c, n));
+    let weights: Vec<f64> = (0..n).map(|i| [0.0, 0.25, 1.0, 2.0][i % 4]).collect();
+    let exact = Matrix::from_fn(p * c, p * c, |a, b| {
+        let score = |i: usize, a: usize| x[(a % p, i)] * delta[(a / p, i)];
+        (0..n).map(|i| weights[i] * score(i, a) * score(i, b)).sum::<f64>() / n as f64
+    });
+    let block = |power: fn(f64) -> f64| -> GradientBlock {
+        let scaled = Matrix::from_fn(c, n, |k, i| power(weights[i]) * delta[(k, i)]);
+        KroneckerRows::new(x.clone(), scaled, 1).unwrap().into()
+    };
+    let known = KnownCurvature::scalar(p * c, 1e-2).unwrap();
+    let b = key.child(2).stream().normals(p * c);
+    let solution = dense_solve(&exact, &known, &b);
+    for name in FAMILIES {
+        let error = |block: &GradientBlock| {
+            let mut curvature = faithful(name, p * c, key);
+            curvature.absorb(block).unwrap();
+            relative_error(&curvature.approximate().unwrap().solve(&known, &b).unwrap(), &solution)
+        };
+        assert!(error(&block(f64::sqrt)) < 1e-10, "{name}");
+        assert!(error(&block(|w| w)) > 1e-2, "{name} must notice w for √w");
+    }
+}
+
+#[test]
+fn the_window_drops_its_oldest_samples_exactly() {
+    let key = Key::new(17);
+    let case = random_dense(key, 50, 9, 2);
+    let tail = |count: usize| {
+        let rows = case.expanded.nrows();
+        dense_case(Matrix::from_fn(2 * count, 9, |i, j| case.expanded[(rows - 2 * count + i, j)]), 2)
+    };
+    for capacity in [1, 2, 7, 16, 49, 50, 51] {
+        let kept = tail(capacity.min(50));
+        let expected = absorbed(faithful("window", 9, key), &[&kept]);
+        for chunk in [1, 3, 16, 50] {
+            let window =
+                absorbed(config("window", capacity).build(9, key).unwrap(), &pieces(&case, chunk).iter().collect::<Vec<_>>());
+            assert_eq!(window.mass(), capacity.min(50) as f64, "m = {capacity}, chunks of {chunk}");
+            assert_eq!(fingerprint(&*window), fingerprint(&*expected), "m = {capacity}, chunks of {chunk}");
+        }
+        // The other window's rows are the newer ones.
+        let (old, new) = (pieces(&case, 30).remove(0), tail(20));
+        let mut merged = absorbed(config("window", capacity).build(9, key).unwrap(), &[&old]);
+        merged.merge(&*absorbed(config("window", capacity).build(9, key).unwrap(), &[&new])).unwrap();
+        assert_eq!(fingerprint(&*merged), fingerprint(&*expected), "merged, m = {capacity}");
+    }
+}
+
+#[test]
+fn every_family_has_the_same_bits_at_every_thread_count() {
+    let key = Key::new(18);
+    let (factored, stored) = (random_kronecker(key, 270, 30, 10, 1), random_dense(key, 300, 300, 1));
+    for (name, size) in [("window", 280), ("nystrom", 40), ("dense", 0)] {
+        for case in [&factored, &stored] {
+            let run = || {
+                let mut curvature = absorbed(config(name, size).build(300, key).unwrap(), &[case, case]);
+                curvature.decay(0.1).unwrap();
+                let copy = curvature.boxed_clone();
+                curvature.merge(&*copy).unwrap();
+                (fingerprint(&*curvature), curvature.save().unwrap())
+            };
+            let reference = par::with_threads(1, run).unwrap();
+            for threads in [2, 4] {
+                assert!(par::with_threads(threads, run).unwrap() == reference, "{name} at {threads} threads");
+            }
+        }
+    }
+}
