@@ -5,7 +5,7 @@ mod support;
 
 use std::any::Any;
 
-use nhgd::curvature::{Approximation, Curvature, CurvatureConfig, Nystrom, load};
+use nhgd::curvature::{Approximation, Curvature, CurvatureConfig, DenseConfig, Nystrom, NystromConfig, WindowConfig, load};
 use nhgd::dense::{Matrix, eigh};
 use nhgd::error::Error;
 use nhgd::gradient::{GradientBlock, KroneckerRows};
@@ -13,6 +13,7 @@ use nhgd::inverse::KnownCurvature;
 use nhgd::par;
 use nhgd::rng::Key;
 use proptest::prelude::*;
+use serde::Deserialize;
 use serde::de::value::MapDeserializer;
 use support::{
     Case, dense_case, dense_solve, fisher, fisher_minus, kronecker_case, random_dense, random_kronecker, refused, relative_error,
@@ -21,17 +22,12 @@ use support::{
 
 const FAMILIES: [&str; 3] = ["window", "nystrom", "dense"];
 
-fn settings(name: &str, settings: &[(&'static str, usize)]) -> CurvatureConfig {
-    let settings = MapDeserializer::<_, serde::de::value::Error>::new(settings.iter().copied());
-    CurvatureConfig::from_settings(name, settings).unwrap().unwrap()
-}
-
 /// The settings of a family; `size` is the window's m or the sketch's ℓ.
 fn config(name: &str, size: usize) -> CurvatureConfig {
     match name {
-        "window" => settings(name, &[("samples", size)]),
-        "nystrom" => settings(name, &[("sketch_size", size)]),
-        _ => settings(name, &[]),
+        "window" => CurvatureConfig::Window(WindowConfig { samples: size }),
+        "nystrom" => CurvatureConfig::Nystrom(NystromConfig { sketch_size: size }),
+        _ => CurvatureConfig::Dense(DenseConfig::default()),
     }
 }
 
@@ -551,9 +547,9 @@ fn bad_settings_and_arguments_are_refused_by_name() {
     refused(config("nystrom", 6).build(5, key), "sketch_size");
     assert!(config("nystrom", 5).build(5, key).is_ok());
     refused(config("window", 0).build(5, key), "samples");
-    refused(settings("dense", &[("max_bytes", 0)]).build(5, key), "max_bytes");
-    refused(settings("dense", &[("max_bytes", 199)]).build(5, key), "max_bytes");
-    assert!(settings("dense", &[("max_bytes", 200)]).build(5, key).is_ok());
+    refused(CurvatureConfig::Dense(DenseConfig { max_bytes: 0 }).build(5, key), "max_bytes");
+    refused(CurvatureConfig::Dense(DenseConfig { max_bytes: 199 }).build(5, key), "max_bytes");
+    assert!(CurvatureConfig::Dense(DenseConfig { max_bytes: 200 }).build(5, key).is_ok());
     for name in FAMILIES {
         refused(config(name, 3).build(0, key), "dim");
         refused(config(name, 3).build(5, key).unwrap().approximate(), "curvature");
@@ -586,7 +582,7 @@ fn bad_settings_and_arguments_are_refused_by_name() {
     }
     assert!(CurvatureConfig::default_of("no such family").is_none());
     let unknown = MapDeserializer::<_, serde::de::value::Error>::new([("no_such_setting", 3_usize)].into_iter());
-    assert!(CurvatureConfig::from_settings("window", unknown).is_err());
+    assert!(WindowConfig::deserialize(unknown).is_err());
     let registered: Vec<&str> = CurvatureConfig::REGISTRY.iter().map(|(name, _)| *name).collect();
     for name in FAMILIES {
         assert!(registered.contains(&name));

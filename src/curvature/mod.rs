@@ -11,10 +11,10 @@ use std::any::Any;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-pub use dense::Dense;
+pub use dense::{Config as DenseConfig, Dense};
 pub use low_rank::LowRank;
-pub use nystrom::Nystrom;
-pub use window::Window;
+pub use nystrom::{Config as NystromConfig, Nystrom};
+pub use window::{Config as WindowConfig, Window};
 
 use crate::dense::Matrix;
 use crate::error::{Error, Result, check_len};
