@@ -13,6 +13,11 @@ pub fn blocks(n: usize, size: usize) -> impl ExactSizeIterator<Item = Range<usiz
     (0..n.div_ceil(size)).map(move |i| i * size..((i + 1) * size).min(n))
 }
 
+/// The ranges of length `size` (the last may be shorter) that cover `range`.
+pub fn blocks_of(range: Range<usize>, size: usize) -> impl ExactSizeIterator<Item = Range<usize>> + Clone {
+    blocks(range.len(), size).map(move |block| range.start + block.start..range.start + block.end)
+}
+
 /// Applies `f` to every block of 0..n, in parallel, and returns the results in block order.
 pub fn map_blocks<T: Send>(n: usize, size: usize, f: impl Fn(Range<usize>) -> T + Sync) -> Vec<T> {
     let ranges: Vec<_> = blocks(n, size).collect();
