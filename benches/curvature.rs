@@ -7,12 +7,11 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use nhgd::curvature::{Curvature, CurvatureConfig};
+use nhgd::curvature::{Curvature, CurvatureConfig, DenseConfig, NystromConfig, WindowConfig};
 use nhgd::inverse::KnownCurvature;
 use nhgd::rng::Key;
 use rate::Peak;
 use rate::support::{dense_solve, fisher, random_kronecker, relative_error};
-use serde::de::value::{Error, MapDeserializer};
 
 const CLASSES: usize = 10;
 /// ℓ.
@@ -31,13 +30,12 @@ const SHAPES: [Shape; 2] = [
 ];
 
 fn build(family: &str, d: usize, samples: usize) -> Box<dyn Curvature> {
-    let settings = match family {
-        "window" => vec![("samples", samples)],
-        "nystrom" => vec![("sketch_size", SKETCH)],
-        _ => vec![],
+    let config = match family {
+        "window" => CurvatureConfig::Window(WindowConfig { samples }),
+        "nystrom" => CurvatureConfig::Nystrom(NystromConfig { sketch_size: SKETCH }),
+        _ => CurvatureConfig::Dense(DenseConfig::default()),
     };
-    let settings = MapDeserializer::<_, Error>::new(settings.into_iter());
-    CurvatureConfig::from_settings(family, settings).unwrap().unwrap().build(d, Key::new(1)).unwrap()
+    config.build(d, Key::new(1)).unwrap()
 }
 
 /// Every family against the dense solve, with few enough samples that the sketch holds their rank.

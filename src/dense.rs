@@ -264,8 +264,9 @@ pub fn check_shape<'a>(argument: &'static str, found: impl Into<View<'a>>, nrows
 /// [`Error::Shape`] if the inner sizes differ.
 pub fn matmul<'a, 'b>(a: impl Into<View<'a>>, b: impl Into<View<'b>>) -> Result<Matrix> {
     let (a, b) = (a.into(), b.into());
+    check_shape("b", b, a.ncols(), b.ncols())?;
     let mut c = Matrix::zeros(a.nrows(), b.ncols());
-    matmul_add(&mut c, 1.0, a, b)?;
+    product_cut(c.faer_mut(), Accum::Replace, 1.0, a.faer(), b.faer());
     Ok(c)
 }
 
@@ -277,7 +278,7 @@ pub fn matmul_add<'a, 'b>(c: &mut Matrix, alpha: Real, a: impl Into<View<'a>>, b
     let (a, b) = (a.into(), b.into());
     check_shape("b", b, a.ncols(), b.ncols())?;
     check_shape("c", &*c, a.nrows(), b.ncols())?;
-    product_cut(c.faer_mut(), alpha, a.faer(), b.faer());
+    product_cut(c.faer_mut(), Accum::Add, alpha, a.faer(), b.faer());
     Ok(())
 }
 
@@ -285,24 +286,25 @@ pub fn matmul_add<'a, 'b>(c: &mut Matrix, alpha: Real, a: impl Into<View<'a>>, b
 pub(crate) fn matmul_add_slice(c: &mut [Real], alpha: Real, a: View<'_>, b: View<'_>) -> Result<()> {
     check_shape("b", b, a.ncols(), b.ncols())?;
     check_len("c", c.len(), a.nrows() * b.ncols())?;
-    product_cut(MatMut::from_column_major_slice_mut(c, a.nrows(), b.ncols()), alpha, a.faer(), b.faer());
+    product_cut(MatMut::from_column_major_slice_mut(c, a.nrows(), b.ncols()), Accum::Add, alpha, a.faer(), b.faer());
     Ok(())
 }
 
-fn product_cut(c: MatMut<'_, Real>, alpha: Real, a: MatRef<'_, Real>, b: MatRef<'_, Real>) {
+/// Replacing instead of adding to zeros spares reading memory that was never written.
+fn product_cut(c: MatMut<'_, Real>, accum: Accum, alpha: Real, a: MatRef<'_, Real>, b: MatRef<'_, Real>) {
     let (m, n) = (c.nrows(), c.ncols());
     if m > CUT && m >= n {
         let half = cut_place(m);
         let (top, bottom) = c.split_at_row_mut(half);
         let (a_top, a_bottom) = a.split_at_row(half);
-        par::join(|| product_cut(top, alpha, a_top, b), || product_cut(bottom, alpha, a_bottom, b));
+        par::join(|| product_cut(top, accum, alpha, a_top, b), || product_cut(bottom, accum, alpha, a_bottom, b));
     } else if n > CUT {
         let half = cut_place(n);
         let (left, right) = c.split_at_col_mut(half);
         let (b_left, b_right) = b.split_at_col(half);
-        par::join(|| product_cut(left, alpha, a, b_left), || product_cut(right, alpha, a, b_right));
+        par::join(|| product_cut(left, accum, alpha, a, b_left), || product_cut(right, accum, alpha, a, b_right));
     } else {
-        product::matmul(c, Accum::Add, a, b, alpha, Par::Seq);
+        product::matmul(c, accum, a, b, alpha, Par::Seq);
     }
 }
 
@@ -327,14 +329,14 @@ fn gram_cut(c: MatMut<'_, Real>, a: MatRef<'_, Real>) {
         let (upper_left, _, lower_left, lower_right) = c.split_at_mut(half, half);
         let (top, bottom) = a.split_at_row(half);
         par::join(
-            || product_cut(lower_left, 1.0, bottom, top.transpose()),
+            || product_cut(lower_left, Accum::Replace, 1.0, bottom, top.transpose()),
             || par::join(|| gram_cut(upper_left, top), || gram_cut(lower_right, bottom)),
         );
     } else {
         triangular::matmul(
             c,
             BlockStructure::TriangularLower,
-            Accum::Add,
+            Accum::Replace,
             a,
             BlockStructure::Rectangular,
             a.transpose(),

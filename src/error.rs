@@ -13,6 +13,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// Misuse, or an environment that failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
+#[allow(missing_docs)] // The messages name the fields.
 pub enum Error {
     /// A vector, matrix or block has the wrong size.
     #[error("{argument}: expected {expected}, found {found}")]
@@ -115,6 +116,7 @@ pub fn check_count(argument: &'static str, value: usize) -> Result<()> {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
+#[allow(missing_docs)] // The messages name the fields.
 pub enum Status {
     /// The stated tolerance was met.
     Converged {},

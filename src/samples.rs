@@ -254,7 +254,12 @@ impl Features {
 #[non_exhaustive]
 pub enum Targets {
     /// Class numbers below `classes`.
-    Classes { labels: Vec<u32>, classes: usize },
+    Classes {
+        /// y_i, one a sample.
+        labels: Vec<u32>,
+        /// The number of classes.
+        classes: usize,
+    },
 }
 
 impl Targets {

@@ -110,7 +110,10 @@ pub enum Certainty {
     /// Holds always.
     Deterministic {},
     /// Holds with at least this probability.
-    Probability { at_least: f64 },
+    Probability {
+        /// The probability.
+        at_least: f64,
+    },
 }
 
 /// Declares the registry: for each family its variant, its name, its type and its one-line description.

@@ -115,6 +115,11 @@ impl KroneckerRows {
     }
 
     pub(super) fn gram(&self) -> Result<Matrix> {
+        if self.rows_per_sample == 1 {
+            let (mut result, deltas) = (gram(self.inputs.t()), gram(self.deltas.t()));
+            result.as_mut_slice().iter_mut().zip(deltas.as_slice()).for_each(|(x, d)| *x *= d);
+            return Ok(result);
+        }
         Ok(self.hadamard(gram(self.inputs.t()), |i, j, deltas| deltas[(i, j)], &gram(self.deltas.t())))
     }
 
