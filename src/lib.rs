@@ -83,3 +83,8 @@ pub mod rng;
 pub mod samples;
 
 pub use error::{Error, Result, Status};
+
+/// Compiles and runs the README's example with the documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
