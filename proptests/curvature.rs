@@ -8,7 +8,7 @@ use std::any::Any;
 use nhgd::curvature::{Approximation, Curvature, CurvatureConfig, DenseConfig, Nystrom, NystromConfig, WindowConfig, load};
 use nhgd::dense::{Matrix, eigh};
 use nhgd::error::Error;
-use nhgd::gradient::{GradientBlock, KroneckerRows};
+use nhgd::gradient::{DenseRows, GradientBlock, KroneckerRows};
 use nhgd::inverse::KnownCurvature;
 use nhgd::par;
 use nhgd::rng::Key;
@@ -537,6 +537,17 @@ fn a_window_refuses_rows_that_do_not_stack_with_its_own() {
         let all: Vec<&Case> = others.iter().collect();
         let curvature = absorbed(faithful(name, 12, key), &all);
         assert!(relative_error(estimate(&*curvature).as_slice(), fisher(&all).as_slice()) < 1e-12);
+    }
+}
+
+#[test]
+fn rows_whose_squares_overflow_are_refused_and_change_nothing() {
+    let huge: GradientBlock = DenseRows::new(Matrix::from_fn(4, 2, |i, _| if i == 0 { 1e200 } else { 1.0 }), 1).unwrap().into();
+    for name in FAMILIES {
+        let mut curvature = absorbed(config(name, 3).build(4, Key::new(1)).unwrap(), &[&random_dense(Key::new(2), 5, 4, 1)]);
+        let before = curvature.save().unwrap();
+        refused(curvature.absorb(&huge), "squared norms of gradient rows");
+        assert_eq!(curvature.save().unwrap(), before, "unchanged");
     }
 }
 

@@ -108,12 +108,5 @@ pub(super) fn as_json(record: &Record, folder: &Path, seconds: f64) -> Result<Va
 
 /// The last row of each seed of a method.
 pub(super) fn last_rows(table: &Table, method: &str) -> Result<Table> {
-    let rows = table.filter("method", method)?;
-    let mut last = Table::new(table.columns().iter().cloned());
-    for seed in rows.distinct("seed")? {
-        if let Some(row) = rows.filter("seed", &seed)?.rows().last() {
-            last.push(row)?;
-        }
-    }
-    Ok(last)
+    report::last_rows(&table.filter("method", method)?)
 }

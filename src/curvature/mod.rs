@@ -17,7 +17,7 @@ pub use nystrom::{Config as NystromConfig, Nystrom};
 pub use window::{Config as WindowConfig, Window};
 
 use crate::dense::Matrix;
-use crate::error::{Error, Result, check_len};
+use crate::error::{Error, Result, check_finite, check_len};
 use crate::gradient::GradientBlock;
 use crate::inverse::KnownCurvature;
 use crate::operator::LinearOperator;
@@ -232,7 +232,9 @@ pub fn load(bytes: &[u8]) -> Result<Box<dyn Curvature>> {
 /// Checks a block before it is absorbed.
 fn check_block(block: &GradientBlock, dim: usize) -> Result<()> {
     check_len("gradient block dimension", block.dim(), dim)?;
-    block.check_finite()
+    block.check_finite()?;
+    // Finite entries whose squares are not would poison the sums.
+    check_finite("squared norms of gradient rows", &block.squared_row_norms())
 }
 
 fn check_decay(gamma: f64) -> Result<()> {

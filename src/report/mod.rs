@@ -13,6 +13,8 @@ mod pictures;
 mod series;
 mod summary;
 
+pub use series::last_rows;
+
 use crate::error::Result;
 use crate::experiment::record::{Record, Table, Writer};
 
