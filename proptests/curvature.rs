@@ -148,15 +148,15 @@ fn window_and_dense_equal_the_dense_solve() {
     assert!(worst[0] < 1e-9 && worst[1] < 1e-9, "{worst:?}");
 }
 
-/// With ℓ at least the rank r of F, real arithmetic leaves no error. Rounding leaves the shift ν times 1 + ‖Ω₂Ω₁⁺‖², Ω₁ the part of
-/// Ω in the range of F: moderate from some columns past r on, heavy-tailed at ℓ = r, where Ω₁ is square. There the rounding of
-/// Y = FΩ is amplified alike, whatever the formula for F̂.
+/// With ℓ at least the rank r of F, real arithmetic leaves no error. Rounding of Y = FΩ leaves ν‖Ω₁⁺‖ for Λ' to divide, Ω₁ the part of
+/// Ω in the range of F: about rounding from a few columns past r on. At ℓ = r that Ω₁ is square and ‖Ω₁⁺‖ has heavy tails (in units of
+/// √(dr), it is above t with probability of about 1/t; at ℓ = r + 1 about 1/t²): no formula can be better there, see `curvature/recovery.rs`.
 #[test]
 fn nystrom_that_holds_the_rank_equals_the_dense_solve() {
     // Right-hand sides anywhere, and in the range of F (where Λ' helps least).
-    let (mut oversampled, mut tight) = ([0.0_f64; 2], [0.0_f64; 2]);
+    let (mut oversampled, mut tight) = ([0.0_f64; 2], [Vec::new(), Vec::new()]);
     for repetition in 0..8 {
-        for (d, rank) in [(1, 1), (15, 3), (40, 5), (40, 15), (65, 10)] {
+        for (d, rank) in [(1, 1), (15, 3), (40, 5), (40, 15), (65, 10), (127, 60)] {
             let key = Key::new(2).child(repetition).child((d * 100 + rank) as u64);
             let spread: Vec<f64> = (0..rank).map(|j| 10.0_f64.powi(-(j as i32 % 4))).collect();
             let cases = [
@@ -166,8 +166,7 @@ fn nystrom_that_holds_the_rank_equals_the_dense_solve() {
             ];
             for case in cases {
                 let f = fisher(&[&case]);
-                let enough = (2 * rank + 8).min(d);
-                for size in [rank, (rank + 1).min(d), (rank + 10).min(d), enough, d] {
+                for size in [rank, (rank + 1).min(d), (rank + 3).min(d), (rank + 10).min(d), d] {
                     let sketch = absorbed(config("nystrom", size).build(d, key.child(7)).unwrap(), &[&case]);
                     let approximation = sketch.approximate().unwrap();
                     let interval = approximation.interval().unwrap();
@@ -177,17 +176,31 @@ fn nystrom_that_holds_the_rank_equals_the_dense_solve() {
                             // ‖(F̂ + Λ')⁻¹ E x‖ ≤ ‖E‖ ‖x‖ / λ_min, whatever the spectrum.
                             let bound = (interval.hi - interval.lo) / known.min_eigenvalue();
                             assert!(error <= bound.max(1e-12), "d {d}, rank {rank}, ℓ {size}: {error:e} above {bound:e}");
-                            let worst = if size >= enough { &mut oversampled } else { &mut tight };
-                            worst[place.min(1)] = worst[place.min(1)].max(error);
+                            if size > rank || size == d {
+                                oversampled[place.min(1)] = oversampled[place.min(1)].max(error);
+                            } else {
+                                tight[place.min(1)].push(error);
+                            }
                         }
                     }
                 }
             }
         }
     }
-    println!("nystrom at Λ' = 1e-6 ‖F‖, b anywhere / in the range of F: {oversampled:?} for ℓ ≥ 2r + 8, {tight:?} for less");
+    tight.iter_mut().for_each(|errors| errors.sort_by(f64::total_cmp));
+    let quantile = |errors: &[f64], share: f64| errors[((errors.len() - 1) as f64 * share) as usize];
+    for (place, errors) in ["anywhere", "in the range of F"].into_iter().zip(&tight) {
+        println!(
+            "nystrom at Λ' = 1e-6 ‖F‖, b {place}: ℓ = r median {:.1e}, 95 % {:.1e}, worst {:.1e}",
+            quantile(errors, 0.5),
+            quantile(errors, 0.95),
+            quantile(errors, 1.0)
+        );
+    }
+    println!("worst for ℓ > r: {oversampled:?}");
     assert!(oversampled[0] < 1e-8 && oversampled[1] < 1e-8, "{oversampled:?}");
-    assert!(tight[0] < 1e-3 && tight[1] < 1e-3, "{tight:?}");
+    assert!(quantile(&tight[0], 1.0) < 1e-8, "b anywhere");
+    assert!(quantile(&tight[1], 0.95) < 1e-8 && quantile(&tight[1], 1.0) < 1e-5, "b in the range of F");
 }
 
 /// Eigenvalues of F, their kind named.
@@ -299,9 +312,11 @@ fn nystrom_never_exceeds_the_matrix_it_sketches() {
                 let (low, _, oracle) = residual_range(&[(&case, 1.0)], &*approximation);
                 let interval = approximation.interval().unwrap();
                 assert!(low >= interval.lo - oracle, "d {d}, ℓ {size}: {low:e} below {:e}", interval.lo);
-                assert!(-interval.lo < 1e-11 * approximation.trace(), "the allowance is rounding, no more");
+                // Rounding, no more; where F was recovered from the sketch, what Nyström's own estimate lost on it besides.
+                assert!(-interval.lo < 1e-11 * approximation.trace() + interval.hi, "d {d}, ℓ {size}: {interval:?}");
+                assert!(low > -1e-9 * approximation.trace(), "d {d}, ℓ {size}: {low:e}");
                 let trace = fisher(&[&case]).trace();
-                assert!(approximation.trace() <= trace * (1.0 + 1e-13), "tr F̂ above tr F");
+                assert!(approximation.trace() <= trace * (1.0 + 1e-13) - d as f64 * interval.lo, "tr F̂ above tr F");
             }
         }
     }

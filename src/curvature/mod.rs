@@ -5,6 +5,7 @@
 mod dense;
 mod low_rank;
 mod nystrom;
+mod recovery;
 mod window;
 
 use std::any::Any;

@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::recovery::{Spectral, difference_range, recover};
 use super::{Approximation, Certainty, Curvature, Interval, LowRank};
 use crate::dense::{CompensatedSum, Matrix, dot, eigh, gram, matmul, qr, svd};
 use crate::error::{Error, Result, check_count};
@@ -141,31 +142,44 @@ impl Curvature for Nystrom {
 
     /// ν = √d·ε·‖Y‖₂ + ρ with ρ the rounding of the running sum, Y_ν = Y + νΩ, B = Y_ν (ΩᵀY_ν)₊^{-1/2} = U S Vᵀ,
     /// F̂ = U (S² − ν)₊ Uᵀ; with η = 4ν + 32ελ₁(F̂) and t = tr F − tr F̂, −ηI ≼ F − F̂ ≼ (max(t, 0) + ℓη)I. Costs about 8dℓ² flops.
+    /// Where the trace says that F lies inside the sketch, it is recovered without the cost of the shift (`recovery`).
     fn approximate(&self) -> Result<Box<dyn Approximation>> {
         if self.mass <= 0.0 {
             return Err(super::nothing_absorbed());
         }
-        let (mut y, omega) = self.sketch();
+        let (y, omega) = self.sketch();
         let (d, size) = (self.dim() as f64, self.sketch_size());
         let shift = d.sqrt() * f64::EPSILON * eigh(&gram(y.t()))?.values[0].max(0.0).sqrt() + self.rounding / self.mass;
-        y.add_scaled(shift, omega)?;
+        let mut shifted = y.clone();
+        shifted.add_scaled(shift, omega)?;
 
-        let mut core = matmul(omega.t(), &y)?;
+        let mut core = matmul(omega.t(), &shifted)?;
         core = Matrix::from_fn(size, size, |i, j| 0.5 * (core[(i, j)] + core[(j, i)]));
         let eigen = eigh(&core)?;
         let positive = eigen.values.iter().take_while(|&&value| value > 0.0).count();
         let root = Matrix::from_fn(size, positive, |i, j| eigen.vectors[(i, j)] / eigen.values[j].sqrt());
-        let factors = svd(&matmul(&y, &root)?)?;
+        let factors = svd(&matmul(&shifted, &root)?)?;
         let values: Vec<f64> = factors.values.iter().map(|s| (s * s - shift).max(0.0)).collect();
+        let nystrom = Spectral { vectors: factors.u, values };
 
-        // The zero matrix still has one (zero) row: a block is never empty.
-        let rank = values.iter().filter(|&&value| value > 0.0).count();
-        let rows =
-            Matrix::from_fn(self.dim(), rank.max(1), |i, j| if j < rank { values[j].sqrt() * factors.u[(i, j)] } else { 0.0 });
-        let eta = 4.0 * shift + 32.0 * f64::EPSILON * values.first().copied().unwrap_or(0.0);
-        let remaining = self.trace.value() / self.mass - values.iter().sum::<f64>();
-        let interval = Interval { lo: -eta, hi: remaining.max(0.0) + size as f64 * eta, certainty: Certainty::Deterministic {} };
-        Ok(Box::new(LowRank::new(DenseRows::new(rows, 1)?.into(), 1.0, Some(interval))?))
+        let trace = self.trace.value() / self.mass;
+        let eta = 4.0 * shift + 32.0 * f64::EPSILON * nystrom.values.first().copied().unwrap_or(0.0);
+        let mut interval = Interval {
+            lo: -eta,
+            hi: (trace - nystrom.trace()).max(0.0) + size as f64 * eta,
+            certainty: Certainty::Deterministic {},
+        };
+        // Nyström's interval, moved by the difference of the two estimates, holds for the other.
+        let estimate = match recover(&y, omega, shift, trace, &nystrom)? {
+            None => nystrom,
+            Some(recovered) => {
+                let (least, greatest) = difference_range(&recovered, &nystrom)?;
+                (interval.lo, interval.hi) = (interval.lo - greatest - eta, interval.hi - least + eta);
+                recovered
+            }
+        };
+        let rows = DenseRows::new(estimate.rows(), 1)?;
+        Ok(Box::new(LowRank::new(rows.into(), 1.0, Some(interval))?))
     }
 
     fn save(&self) -> Result<Vec<u8>> {

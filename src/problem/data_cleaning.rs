@@ -138,7 +138,7 @@ impl DataCleaning {
     ///
     /// # Errors
     /// [`Error::Argument`] for more samples than there are, [`Error::Data`] and [`Error::Io`] for the files.
-    pub(super) fn load(config: &Config, source: &DataSource, key: Key) -> Result<Self> {
+    pub fn load(config: &Config, source: &DataSource, key: Key) -> Result<Self> {
         config.validate()?;
         let (pool, test) = match config.data {
             DataSet::Digits => (data::digits()?, None),
@@ -183,6 +183,27 @@ impl DataCleaning {
     /// A small instance for checks: 60 digits, two validation samples a class.
     pub(super) fn specimen(key: Key) -> Result<Self> {
         Self::load(&Config { train: 60, validation: 20, ridge: 1e-2, ..Config::default() }, &DataSource::default(), key)
+    }
+
+    /// Two problems on the same training set and without a test set: the validation set of the second is every `folds`-th
+    /// validation sample, starting at the `fold`-th, and that of the first is the rest. What is fitted on the first has the loss
+    /// `f_outer` of the second on clean samples that it has not seen: settings are chosen so, with the test set out of sight.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for fewer than two folds, a fold that is not there, or more folds than validation samples.
+    pub fn hold_out(&self, fold: usize, folds: usize) -> Result<(Self, Self)> {
+        let count = self.validation.len();
+        if !(2..=count).contains(&folds) {
+            return Err(Error::argument("folds", format_args!("between 2 and the {count} validation samples"), folds));
+        }
+        if fold >= folds {
+            return Err(Error::argument("fold", format_args!("below the {folds} folds"), fold));
+        }
+        let (held_out, kept): (Vec<usize>, Vec<usize>) = (0..count).partition(|i| i % folds == fold);
+        let with = |indices: &[usize]| -> Result<Self> {
+            Ok(Self { validation: self.validation.select(indices)?, test: None, ..self.clone() })
+        };
+        Ok((with(&kept)?, with(&held_out)?))
     }
 
     /// The training samples.

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use counted::{Counted, OracleCounts};
-pub use data_cleaning::{Config as DataCleaningConfig, DataCleaning};
+pub use data_cleaning::{Config as DataCleaningConfig, DataCleaning, DataSet};
 
 use crate::dense::Matrix;
 use crate::error::Result;
