@@ -32,7 +32,7 @@ const SHAPES: [Shape; 2] = [
 fn build(family: &str, d: usize, samples: usize) -> Box<dyn Curvature> {
     let config = match family {
         "window" => CurvatureConfig::Window(WindowConfig { samples }),
-        "nystrom" => CurvatureConfig::Nystrom(NystromConfig { sketch_size: SKETCH }),
+        "nystrom" => CurvatureConfig::Nystrom(NystromConfig { sketch_size: SKETCH, probes: Some(0), ..Default::default() }),
         _ => CurvatureConfig::Dense(DenseConfig::default()),
     };
     config.build(d, Key::new(1)).unwrap()

@@ -140,7 +140,7 @@ fn digits() -> Result<()> {
                         outer_step_size: StepSize::constant(eta),
                         damping,
                         curvature_decay: gamma,
-                        curvature: CurvatureConfig::Nystrom(NystromConfig { sketch_size }),
+                        curvature: CurvatureConfig::Nystrom(NystromConfig { sketch_size, probes: Some(0), ..Default::default() }),
                         ..Default::default()
                     };
                     grid.push((format!("nystrom ℓ={sketch_size} γ={gamma} α=1 η={eta} μ={damping}"), MethodConfig::Nhgd(config)));

@@ -26,7 +26,7 @@ const FAMILIES: [&str; 3] = ["window", "nystrom", "dense"];
 fn config(name: &str, size: usize) -> CurvatureConfig {
     match name {
         "window" => CurvatureConfig::Window(WindowConfig { samples: size }),
-        "nystrom" => CurvatureConfig::Nystrom(NystromConfig { sketch_size: size }),
+        "nystrom" => CurvatureConfig::Nystrom(NystromConfig { sketch_size: size, ..Default::default() }),
         _ => CurvatureConfig::Dense(DenseConfig::default()),
     }
 }

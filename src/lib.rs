@@ -81,6 +81,7 @@ pub mod problem;
 pub mod report;
 pub mod rng;
 pub mod samples;
+pub mod special;
 
 pub use error::{Error, Result, Status};
 

@@ -6,7 +6,7 @@ use super::{Approximation, Certainty, Curvature, Factorized, Interval};
 use crate::dense::{Cholesky, Matrix, matvec};
 use crate::error::{Error, Result, check_count};
 use crate::gradient::GradientBlock;
-use crate::inverse::KnownCurvature;
+use crate::inverse::{Bracket, KnownCurvature};
 use crate::operator::LinearOperator;
 use crate::rng::Key;
 
@@ -153,6 +153,10 @@ impl Approximation for DenseApproximation {
 
     fn interval(&self) -> Option<Interval> {
         Some(self.interval)
+    }
+
+    fn bracket(&self, known: &KnownCurvature, failure: Option<f64>) -> Result<Bracket<'_>> {
+        super::bracket(self, known, failure)
     }
 
     fn trace(&self) -> f64 {

@@ -3,9 +3,14 @@
 //! file and one line in the registry below.
 
 mod dense;
+mod diagonal;
+mod frequent_directions;
+mod kfac;
 mod low_rank;
 mod nystrom;
+mod probes;
 mod recovery;
+mod robust_frequent_directions;
 mod window;
 
 use std::any::Any;
@@ -13,14 +18,20 @@ use std::any::Any;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 pub use dense::{Config as DenseConfig, Dense};
+pub use diagonal::{Config as DiagonalConfig, Diagonal};
+pub use frequent_directions::{Config as FrequentDirectionsConfig, FrequentDirections};
+pub use kfac::{Config as KfacConfig, Kfac};
 pub use low_rank::LowRank;
-pub use nystrom::{Config as NystromConfig, Nystrom};
+pub use nystrom::{Config as NystromConfig, Nystrom, TestMatrix};
+pub use probes::ProbedResidual;
+pub use robust_frequent_directions::RobustFrequentDirections;
 pub use window::{Config as WindowConfig, Window};
 
 use crate::dense::Matrix;
 use crate::error::{Error, Result, check_finite, check_len};
 use crate::gradient::GradientBlock;
-use crate::inverse::KnownCurvature;
+use crate::inverse::{Bracket, KnownCurvature, Parts, RowSpace};
+pub use crate::inverse::{Certainty, Interval};
 use crate::operator::LinearOperator;
 use crate::rng::Key;
 
@@ -52,6 +63,14 @@ pub trait Curvature: Any + Send + Sync {
     /// # Errors
     /// [`Error::Unsupported`] if family or settings differ.
     fn merge(&mut self, other: &dyn Curvature) -> Result<()>;
+
+    /// Makes the sketch larger, from here on.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a size below the present one or above d, [`Error::Unsupported`] for a family without a size to grow.
+    fn grow(&mut self, _size: usize) -> Result<()> {
+        Err(Error::unsupported(format_args!("growing `{}`", self.name()), "take `nystrom` or `frequent-directions`"))
+    }
 
     /// F̂, from all that was absorbed.
     ///
@@ -89,32 +108,32 @@ pub trait Approximation: LinearOperator {
     /// An interval for the residual E = F − F̂ against the matrix as it was fed, rounding included.
     fn interval(&self) -> Option<Interval>;
 
+    /// The same where a probability `failure` of being wrong is allowed: smaller where the family carries probes.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a probability outside (0, 1).
+    fn interval_at(&self, _failure: f64) -> Result<Option<Interval>> {
+        Ok(self.interval())
+    }
+
+    /// The eigen-decomposition in the space of the rows, where F̂ = RᵀR/m + αI: for paths of dampings and many quadratic forms.
+    ///
+    /// # Errors
+    /// [`Error::Numerical`] if the decomposition fails.
+    fn row_space(&self) -> Result<Option<RowSpace<'_>>> {
+        Ok(None)
+    }
+
+    /// The bracket that certifies products with (F + Λ')⁻¹, F the matrix as it was fed; deterministic, or with a probability `failure`
+    /// of being wrong.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for a family without an interval, [`Error::Argument`] for a Λ' too small for the interval, and as
+    /// [`inverse`](Self::inverse).
+    fn bracket(&self, known: &KnownCurvature, failure: Option<f64>) -> Result<Bracket<'_>>;
+
     /// tr F̂.
     fn trace(&self) -> f64;
-}
-
-/// lo·I ≼ F − F̂ ≼ hi·I.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Interval {
-    /// The lower end.
-    pub lo: f64,
-    /// The upper end.
-    pub hi: f64,
-    /// How certain it is.
-    pub certainty: Certainty,
-}
-
-/// What kind of statement an interval is.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Certainty {
-    /// Holds always.
-    Deterministic {},
-    /// Holds with at least this probability.
-    Probability {
-        /// The probability.
-        at_least: f64,
-    },
 }
 
 /// Declares the registry: for each family its variant, its name, its type and its one-line description.
@@ -174,6 +193,10 @@ macro_rules! families {
 families! {
     Window(window::Window): "the last m samples' rows, solved exactly in sample space";
     Nystrom(nystrom::Nystrom): "a streaming randomized Nyström sketch of all rows";
+    FrequentDirections(frequent_directions::FrequentDirections): "a deterministic sketch of all rows with a bound on what it lost";
+    RobustFrequentDirections(robust_frequent_directions::RobustFrequentDirections): "the same with half of what was lost put back";
+    Diagonal(diagonal::Diagonal): "the diagonal alone: a reference";
+    Kfac(kfac::Kfac): "a Kronecker product for each layer: a reference for factored rows";
     Dense(dense::Dense): "the d × d matrix itself: the reference, for small d";
 }
 
@@ -230,12 +253,52 @@ pub fn load(bytes: &[u8]) -> Result<Box<dyn Curvature>> {
         .ok_or_else(|| Error::argument("saved curvature", "a registered family", format_args!("`{}`", saved.family)))
 }
 
+/// [`Approximation::bracket`] for a family whose F̂ + Λ' can be inverted for any Λ'.
+fn bracket<'a, A: Approximation>(approximation: &'a A, known: &KnownCurvature, failure: Option<f64>) -> Result<Bracket<'a>> {
+    let (lower, upper, certainty) = bracket_ends(approximation, known, failure, 0.0)?;
+    let parts = Parts {
+        estimate: approximation,
+        trace: approximation.trace(),
+        lower_inverse: approximation.inverse(&lower)?,
+        upper_inverse: approximation.inverse(&upper)?,
+        row_space: Box::new(|| approximation.row_space()),
+    };
+    Bracket::new(parts, (lower, upper), certainty)
+}
+
+/// Λ' + (lo + α)I and Λ' + (hi + α)I for an F̂ that is αI and something positive semi-definite.
+fn bracket_ends(
+    approximation: &dyn Approximation,
+    known: &KnownCurvature,
+    failure: Option<f64>,
+    shift: f64,
+) -> Result<(KnownCurvature, KnownCurvature, Certainty)> {
+    let interval = match failure {
+        None => approximation.interval(),
+        Some(failure) => approximation.interval_at(failure)?,
+    };
+    let Some(interval) = interval else {
+        let remedy = "take `window`, `nystrom` or `frequent-directions`";
+        return Err(Error::unsupported("a certificate of a family without an interval", remedy));
+    };
+    let moved = Interval { lo: interval.lo + shift, hi: interval.hi + shift, ..interval };
+    let (lower, upper) = Bracket::ends(known, moved)?;
+    Ok((lower, upper, interval.certainty))
+}
+
 /// Checks a block before it is absorbed.
 fn check_block(block: &GradientBlock, dim: usize) -> Result<()> {
     check_len("gradient block dimension", block.dim(), dim)?;
     block.check_finite()?;
     // Finite entries whose squares are not would poison the sums.
     check_finite("squared norms of gradient rows", &block.squared_row_norms())
+}
+
+fn check_growth(present: usize, size: usize, dim: usize) -> Result<()> {
+    if (present..=dim).contains(&size) {
+        return Ok(());
+    }
+    Err(Error::argument("sketch_size", format_args!("between the present {present} and the dimension {dim}"), size))
 }
 
 fn check_decay(gamma: f64) -> Result<()> {

@@ -1,12 +1,13 @@
 //! The streaming randomized Nyström sketch: Y = FΩ is linear in F, so absorbing, decaying and merging are exact in real
 //! arithmetic, at 4·d·ℓ flops a row. The approximation is the shifted, rank-revealing one of Tropp, Yurtsever, Udell & Cevher
-//! (2017, Algorithm 3), with the shift recorded and its rounding allowed for in the interval.
+//! (2017, Algorithm 3), with the shift recorded and its rounding allowed for in the interval; probes tighten its upper end.
 
 use serde::{Deserialize, Serialize};
 
+use super::probes::Probes;
 use super::recovery::{Spectral, difference_range, recover};
 use super::{Approximation, Certainty, Curvature, Interval, LowRank};
-use crate::dense::{CompensatedSum, Matrix, dot, eigh, gram, matmul, qr, svd};
+use crate::dense::{CompensatedSum, Matrix, check_shape, dot, eigh, gram, matmul, matmul_add, qr, svd};
 use crate::error::{Error, Result, check_count};
 use crate::gradient::{DenseRows, GradientBlock};
 use crate::rng::Key;
@@ -17,11 +18,26 @@ use crate::rng::Key;
 pub struct Config {
     /// ℓ: the number of test vectors, at most d.
     pub sketch_size: usize,
+    /// How Ω is drawn. F̂ depends on its range alone, and it is kept orthonormal: the cost is the same.
+    pub test_matrix: TestMatrix,
+    /// q: Gaussian probes for a tighter interval, at q/ℓ of the sketch's cost; ℓ/4 where nothing is said, 0 for none.
+    pub probes: Option<usize>,
+}
+
+/// How the test matrix Ω is drawn.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TestMatrix {
+    /// Independent standard normal entries.
+    #[default]
+    Gaussian,
+    /// In each row min(ℓ, 8) random signs at random places (Tropp, Yurtsever, Udell & Cevher 2019, section 3.3).
+    SparseSign,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { sketch_size: 64 }
+        Self { sketch_size: 64, test_matrix: TestMatrix::default(), probes: None }
     }
 }
 
@@ -31,12 +47,31 @@ impl Config {
     }
 }
 
+impl TestMatrix {
+    fn draw(self, dim: usize, size: usize, key: Key) -> Result<Matrix> {
+        let mut stream = key.stream();
+        match self {
+            Self::Gaussian => Matrix::from_columns(dim, size, stream.normals(dim * size)),
+            Self::SparseSign => {
+                let mut omega = Matrix::zeros(dim, size);
+                for i in 0..dim {
+                    for j in stream.permutation(size).into_iter().take(8) {
+                        omega[(i, j)] = if stream.uniform() < 0.5 { -1.0 } else { 1.0 };
+                    }
+                }
+                Ok(omega)
+            }
+        }
+    }
+}
+
 /// The sketch Y = Σ w s sᵀ Ω with the mass and the trace that go with it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Nystrom {
-    /// The key that Ω was drawn from: sketches merge only if it is the same.
+    /// What probes and new columns are drawn from.
     key: Key,
-    /// d × ℓ, orthonormal columns spanning the range of a Gaussian matrix. F̂ depends on the range alone.
+    test_matrix: TestMatrix,
+    /// d × ℓ, orthonormal columns spanning the range of a random matrix. F̂ depends on the range alone.
     omega: Matrix,
     /// The running sum, not yet divided by the mass.
     sketch: Matrix,
@@ -45,6 +80,9 @@ pub struct Nystrom {
     trace: CompensatedSum,
     /// What adding into the running sum may have rounded away, in the Frobenius norm: it grows with every update.
     rounding: f64,
+    /// mass · the sum of −lo of the estimates that growths put in the place of what had been fed.
+    replaced: f64,
+    probes: Option<Probes>,
 }
 
 impl Nystrom {
@@ -62,9 +100,28 @@ impl Nystrom {
         if size > dim {
             return Err(Error::argument("sketch_size", format_args!("at most the dimension {dim}"), size));
         }
-        let gaussian = Matrix::from_columns(dim, size, key.stream().normals(dim * size))?;
-        let (omega, _) = qr(&gaussian)?;
-        Ok(Self { key, omega, sketch: Matrix::zeros(dim, size), mass: 0.0, trace: CompensatedSum::default(), rounding: 0.0 })
+        Self::with_test_matrix(&config.test_matrix.draw(dim, size, key)?, config, key)
+    }
+
+    /// An empty sketch with a given test matrix, of which only the range matters; probes and growth draw from `key`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if it is not d × ℓ with ℓ ≤ d, [`Error::NotFinite`].
+    pub fn with_test_matrix(omega: &Matrix, config: &Config, key: Key) -> Result<Self> {
+        let (dim, size) = (omega.nrows(), config.sketch_size);
+        check_shape("test matrix", omega, dim.max(size), size)?;
+        let (omega, _) = qr(omega)?;
+        Ok(Self {
+            key,
+            test_matrix: config.test_matrix,
+            omega,
+            sketch: Matrix::zeros(dim, size),
+            mass: 0.0,
+            trace: CompensatedSum::default(),
+            rounding: 0.0,
+            replaced: 0.0,
+            probes: Probes::new(dim, config.probes.unwrap_or(size / 4), key)?,
+        })
     }
 
     /// ℓ.
@@ -83,6 +140,44 @@ impl Nystrom {
         let mut y = self.sketch.clone();
         y.scale(1.0 / self.mass);
         (y, &self.omega)
+    }
+
+    /// F̂ and the interval of F − F̂. The shift ν = √d·ε·‖Y‖₂ + ρ, ρ the rounding of the running sum; Y_ν = Y + νΩ, B = Y_ν (ΩᵀY_ν)₊^{-1/2}
+    /// = U S Vᵀ, F̂ = U (S² − ν)₊ Uᵀ; with η = 4ν + 32ελ₁(F̂) and t = tr F − tr F̂, −ηI ≼ F − F̂ ≼ (max(t, 0) + ℓη)I: F̂ has rank ℓ, so
+    /// that at most ℓ eigenvalues of F − F̂ are negative. Costs about 8dℓ² flops. Where the trace says that F lies inside the
+    /// sketch, it is recovered without the cost of the shift (`recovery`).
+    fn estimate(&self) -> Result<(Spectral, Interval)> {
+        if self.mass <= 0.0 {
+            return Err(super::nothing_absorbed());
+        }
+        let (y, omega) = self.sketch();
+        let (d, size) = (self.dim() as f64, self.sketch_size());
+        let shift = d.sqrt() * f64::EPSILON * eigh(&gram(y.t()))?.values[0].max(0.0).sqrt() + self.rounding / self.mass;
+        let mut shifted = y.clone();
+        shifted.add_scaled(shift, omega)?;
+
+        let mut core = matmul(omega.t(), &shifted)?;
+        core = Matrix::from_fn(size, size, |i, j| 0.5 * (core[(i, j)] + core[(j, i)]));
+        let eigen = eigh(&core)?;
+        let positive = eigen.values.iter().take_while(|&&value| value > 0.0).count();
+        let root = Matrix::from_fn(size, positive, |i, j| eigen.vectors[(i, j)] / eigen.values[j].sqrt());
+        let factors = svd(&matmul(&shifted, &root)?)?;
+        let values: Vec<f64> = factors.values.iter().map(|s| (s * s - shift).max(0.0)).collect();
+        let nystrom = Spectral { vectors: factors.u, values };
+
+        let trace = self.trace.value() / self.mass;
+        let eta = 4.0 * shift + 32.0 * f64::EPSILON * nystrom.values.first().copied().unwrap_or(0.0);
+        let below = eta + self.replaced / self.mass;
+        let above = (trace - nystrom.trace()).max(0.0) + size as f64 * below;
+        let interval = Interval { lo: -below, hi: above, certainty: Certainty::Deterministic {} };
+        // Nyström's interval, moved by the difference of the two estimates, holds for the other.
+        Ok(match recover(&y, omega, shift, trace, &nystrom)? {
+            None => (nystrom, interval),
+            Some(recovered) => {
+                let (least, greatest) = difference_range(&recovered, &nystrom)?;
+                (recovered, Interval { lo: interval.lo - greatest - eta, hi: interval.hi - least + eta, ..interval })
+            }
+        })
     }
 }
 
@@ -104,6 +199,9 @@ impl Curvature for Nystrom {
         // Y += Gᵀ(GΩ)
         let projected = block.project(&self.omega)?;
         block.accumulate_into(&projected, &mut self.sketch)?;
+        if let Some(probes) = &mut self.probes {
+            probes.absorb(block)?;
+        }
         self.mass += block.samples() as f64;
         let squared_norms = block.squared_row_norms();
         squared_norms.iter().for_each(|&s| self.trace.add(s));
@@ -120,66 +218,77 @@ impl Curvature for Nystrom {
         self.sketch.scale(1.0 - gamma);
         self.mass *= 1.0 - gamma;
         self.trace.scale(1.0 - gamma);
+        self.replaced *= 1.0 - gamma;
         self.rounding *= 1.0 - gamma;
         self.round(0.0);
+        if let Some(probes) = &mut self.probes {
+            probes.decay(gamma);
+        }
         Ok(())
     }
 
     fn merge(&mut self, other: &dyn Curvature) -> Result<()> {
         let other = super::same_family(self, other)?;
-        if (other.key, other.dim(), other.sketch_size()) != (self.key, self.dim(), self.sketch_size()) {
-            let shape = |s: &Self| format!("d = {}, ℓ = {}, {:?}", s.dim(), s.sketch_size(), s.key);
+        let probes = |s: &Self| s.probes.as_ref().map_or(0, Probes::count);
+        if other.key != self.key || other.omega != self.omega || probes(other) != probes(self) {
+            let shape = |s: &Self| {
+                let (d, size, probes) = (s.dim(), s.sketch_size(), probes(s));
+                format!("d = {d}, ℓ = {size}, {probes} probes, {:?} Ω of {:?}", s.test_matrix, s.key)
+            };
             let what = format!("merging the sketch ({}) into ({})", shape(other), shape(self));
-            return Err(Error::unsupported(what, "build both with the same dimension, sketch size and seed"));
+            return Err(Error::unsupported(what, "build both with the same dimension, sketch size, Ω, probes and seed"));
         }
         self.sketch.add_scaled(1.0, &other.sketch)?;
         self.mass += other.mass;
         self.trace.add(other.trace.value());
         self.rounding += other.rounding;
+        self.replaced += other.replaced;
         self.round(0.0);
+        if let (Some(mine), Some(others)) = (&mut self.probes, &other.probes) {
+            mine.merge(others)?;
+        }
         Ok(())
     }
 
-    /// ν = √d·ε·‖Y‖₂ + ρ with ρ the rounding of the running sum, Y_ν = Y + νΩ, B = Y_ν (ΩᵀY_ν)₊^{-1/2} = U S Vᵀ,
-    /// F̂ = U (S² − ν)₊ Uᵀ; with η = 4ν + 32ελ₁(F̂) and t = tr F − tr F̂, −ηI ≼ F − F̂ ≼ (max(t, 0) + ℓη)I. Costs about 8dℓ² flops.
-    /// Where the trace says that F lies inside the sketch, it is recovered without the cost of the shift (`recovery`).
-    fn approximate(&self) -> Result<Box<dyn Approximation>> {
-        if self.mass <= 0.0 {
-            return Err(super::nothing_absorbed());
+    /// The new columns start at F̂Ω_new: since F̂Ω = Y on the old ones, the sketch is then that of F̂ ≼ F, and the interval goes on to hold
+    /// (with F's own trace). Starting them at zero would break it.
+    fn grow(&mut self, size: usize) -> Result<()> {
+        let present = self.sketch_size();
+        super::check_growth(present, size, self.dim())?;
+        if size == present {
+            return Ok(());
         }
-        let (y, omega) = self.sketch();
-        let (d, size) = (self.dim() as f64, self.sketch_size());
-        let shift = d.sqrt() * f64::EPSILON * eigh(&gram(y.t()))?.values[0].max(0.0).sqrt() + self.rounding / self.mass;
-        let mut shifted = y.clone();
-        shifted.add_scaled(shift, omega)?;
+        let mut fresh = self.test_matrix.draw(self.dim(), size - present, self.key.named("growth").child(present as u64))?;
+        for _ in 0..2 {
+            let overlap = matmul(self.omega.t(), &fresh)?;
+            matmul_add(&mut fresh, -1.0, &self.omega, &overlap)?;
+            fresh = qr(&fresh)?.0;
+        }
+        let omega = [self.omega.as_slice(), fresh.as_slice()].concat();
+        let omega = Matrix::from_columns(self.dim(), size, omega)?;
+        if self.mass > 0.0 {
+            let (estimate, interval) = self.estimate()?;
+            let rows: GradientBlock = DenseRows::new(estimate.rows(), 1)?.into();
+            let mut sketch = rows.accumulate(&rows.project(&omega)?)?;
+            sketch.scale(self.mass);
+            self.sketch = sketch;
+            self.replaced += self.mass * -interval.lo;
+        } else {
+            self.sketch = Matrix::zeros(self.dim(), size);
+        }
+        self.omega = omega;
+        self.round((size as f64).sqrt() * self.sketch.norm());
+        Ok(())
+    }
 
-        let mut core = matmul(omega.t(), &shifted)?;
-        core = Matrix::from_fn(size, size, |i, j| 0.5 * (core[(i, j)] + core[(j, i)]));
-        let eigen = eigh(&core)?;
-        let positive = eigen.values.iter().take_while(|&&value| value > 0.0).count();
-        let root = Matrix::from_fn(size, positive, |i, j| eigen.vectors[(i, j)] / eigen.values[j].sqrt());
-        let factors = svd(&matmul(&shifted, &root)?)?;
-        let values: Vec<f64> = factors.values.iter().map(|s| (s * s - shift).max(0.0)).collect();
-        let nystrom = Spectral { vectors: factors.u, values };
-
-        let trace = self.trace.value() / self.mass;
-        let eta = 4.0 * shift + 32.0 * f64::EPSILON * nystrom.values.first().copied().unwrap_or(0.0);
-        let mut interval = Interval {
-            lo: -eta,
-            hi: (trace - nystrom.trace()).max(0.0) + size as f64 * eta,
-            certainty: Certainty::Deterministic {},
+    fn approximate(&self) -> Result<Box<dyn Approximation>> {
+        let (estimate, interval) = self.estimate()?;
+        let approximation = LowRank::new(DenseRows::new(estimate.rows(), 1)?.into(), 1.0, Some(interval))?;
+        let probed = match &self.probes {
+            None => None,
+            Some(probes) => Some(probes.residual(self.mass, &approximation, estimate.trace())?),
         };
-        // Nyström's interval, moved by the difference of the two estimates, holds for the other.
-        let estimate = match recover(&y, omega, shift, trace, &nystrom)? {
-            None => nystrom,
-            Some(recovered) => {
-                let (least, greatest) = difference_range(&recovered, &nystrom)?;
-                (interval.lo, interval.hi) = (interval.lo - greatest - eta, interval.hi - least + eta);
-                recovered
-            }
-        };
-        let rows = DenseRows::new(estimate.rows(), 1)?;
-        Ok(Box::new(LowRank::new(rows.into(), 1.0, Some(interval))?))
+        Ok(Box::new(approximation.with_probes(probed)))
     }
 
     fn save(&self) -> Result<Vec<u8>> {

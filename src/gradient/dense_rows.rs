@@ -1,5 +1,7 @@
 //! Per-sample gradients that are stored as they are: the form for a user's own gradients and for the factors of a sketch.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use super::check_rows;
@@ -76,10 +78,16 @@ impl DenseRows {
         (0..self.rows()).map(|i| dot(self.transposed.col(i), self.transposed.col(i))).collect()
     }
 
-    pub(super) fn last_samples(&self, count: usize) -> Self {
-        let kept = count.min(self.samples()) * self.rows_per_sample;
-        let transposed = self.transposed.columns(self.rows() - kept..self.rows()).to_matrix();
-        Self { transposed, rows_per_sample: self.rows_per_sample }
+    pub(super) fn squared_column_norms(&self) -> Vec<f64> {
+        let mut sums = vec![0.0; self.dim()];
+        (0..self.rows()).for_each(|i| sums.iter_mut().zip(self.transposed.col(i)).for_each(|(sum, x)| *sum += x * x));
+        sums
+    }
+
+    pub(super) fn part(&self, samples: Range<usize>) -> Self {
+        let r = self.rows_per_sample;
+        let transposed = self.transposed.columns(samples.start * r..samples.end * r).to_matrix();
+        Self { transposed, rows_per_sample: r }
     }
 
     pub(super) fn scale(&mut self, factor: f64) {

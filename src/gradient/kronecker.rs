@@ -3,6 +3,8 @@
 //!
 //! **Flattening order.** θ is the p × C weight matrix column by column: θ[k·p + j] weighs input j for output k.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use super::check_rows;
@@ -162,11 +164,35 @@ impl KroneckerRows {
         (0..self.rows()).map(|row| inputs[row / self.rows_per_sample] * delta(row)).collect()
     }
 
-    pub(super) fn last_samples(&self, count: usize) -> Self {
-        let kept = count.min(self.samples());
-        let (n, rows, r) = (self.samples(), self.rows(), self.rows_per_sample);
-        let inputs = self.inputs.columns(n - kept..n).to_matrix();
-        Self { inputs, deltas: self.deltas.columns(rows - kept * r..rows).to_matrix(), rows_per_sample: r }
+    /// (XXᵀ) ∘ (ΔΔᵀ) across two blocks.
+    pub(super) fn cross_gram(&self, other: &Self) -> Result<Matrix> {
+        error::check_len("input width", other.input_width(), self.input_width())?;
+        let (inputs, mut result) = (matmul(self.inputs.t(), &other.inputs)?, matmul(self.deltas.t(), &other.deltas)?);
+        for j in 0..result.ncols() {
+            let input = inputs.col(j / other.rows_per_sample);
+            result.col_mut(j).iter_mut().enumerate().for_each(|(i, x)| *x *= input[i / self.rows_per_sample]);
+        }
+        Ok(result)
+    }
+
+    /// Entry k·p + j: Σ_i x_ij² Σ_rows δ_k².
+    pub(super) fn squared_column_norms(&self) -> Vec<f64> {
+        let squared = |m: &Matrix| Matrix::from_fn(m.nrows(), m.ncols(), |i, j| m[(i, j)] * m[(i, j)]);
+        let (inputs, deltas, r) = (squared(&self.inputs), squared(&self.deltas), self.rows_per_sample);
+        let summed = Matrix::from_fn(deltas.nrows(), self.samples(), |k, i| (i * r..(i + 1) * r).map(|row| deltas[(k, row)]).sum());
+        let mut sums = vec![0.0; self.dim()];
+        for i in 0..self.samples() {
+            for (part, delta) in sums.chunks_exact_mut(self.input_width()).zip(summed.col(i)) {
+                part.iter_mut().zip(inputs.col(i)).for_each(|(sum, x)| *sum += x * delta);
+            }
+        }
+        sums
+    }
+
+    pub(super) fn part(&self, samples: Range<usize>) -> Self {
+        let r = self.rows_per_sample;
+        let deltas = self.deltas.columns(samples.start * r..samples.end * r).to_matrix();
+        Self { inputs: self.inputs.columns(samples).to_matrix(), deltas, rows_per_sample: r }
     }
 
     pub(super) fn scale(&mut self, factor: f64) {

@@ -6,11 +6,15 @@
 
 mod dense_rows;
 mod kronecker;
+mod layered;
+
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
 pub use dense_rows::DenseRows;
 pub use kronecker::{KroneckerRows, weighted_outer};
+pub use layered::LayeredRows;
 
 use crate::dense::{Matrix, check_shape};
 use crate::error::{Error, Result, check_finite, check_len};
@@ -22,6 +26,8 @@ pub enum GradientBlock {
     Dense(DenseRows),
     /// Rows x_i ⊗ δ_i.
     Kronecker(KroneckerRows),
+    /// Rows that are such products layer by layer.
+    Layered(LayeredRows),
 }
 
 /// Dispatches an operation to the form at hand.
@@ -30,6 +36,7 @@ macro_rules! each_form {
         match $block {
             GradientBlock::Dense($rows) => $body,
             GradientBlock::Kronecker($rows) => $body,
+            GradientBlock::Layered($rows) => $body,
         }
     };
 }
@@ -115,12 +122,40 @@ impl GradientBlock {
         each_form!(self, rows => rows.squared_row_norms())
     }
 
+    /// GHᵀ for another block H of the same dimension: rows × rows of H. Factored forms meet without being expanded.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the dimensions differ, [`Error::Unsupported`] for two factored forms that do not fit.
+    pub fn cross_gram(&self, other: &Self) -> Result<Matrix> {
+        check_len("block dimension", other.dim(), self.dim())?;
+        match (self, other) {
+            (_, Self::Dense(h)) => self.project(h.transposed()),
+            (Self::Dense(g), _) => Ok(other.project(g.transposed())?.t().to_matrix()),
+            (Self::Kronecker(g), Self::Kronecker(h)) => g.cross_gram(h),
+            (Self::Layered(g), Self::Layered(h)) => g.cross_gram(h),
+            _ => Err(mixed_forms("multiplying")),
+        }
+    }
+
+    /// The diagonal of GᵀG, of length d: Σ over the rows of every entry squared.
+    pub fn squared_column_norms(&self) -> Vec<f64> {
+        each_form!(self, rows => rows.squared_column_norms())
+    }
+
+    /// The rows of some adjacent samples; the range is cut to those there are.
+    pub fn part(&self, samples: Range<usize>) -> Self {
+        let end = samples.end.min(self.samples());
+        let samples = samples.start.min(end)..end;
+        match self {
+            Self::Dense(rows) => Self::Dense(rows.part(samples)),
+            Self::Kronecker(rows) => Self::Kronecker(rows.part(samples)),
+            Self::Layered(rows) => Self::Layered(rows.part(samples)),
+        }
+    }
+
     /// The rows of the last `count` samples (all of them if there are fewer).
     pub fn last_samples(&self, count: usize) -> Self {
-        match self {
-            Self::Dense(rows) => Self::Dense(rows.last_samples(count)),
-            Self::Kronecker(rows) => Self::Kronecker(rows.last_samples(count)),
-        }
+        self.part(self.samples() - count.min(self.samples())..self.samples())
     }
 
     /// Multiplies every row.
@@ -139,16 +174,16 @@ impl GradientBlock {
         for block in blocks {
             check_len("block dimension", block.dim(), first.dim())?;
         }
-        let mixed = || Error::unsupported("stacking gradient blocks of different forms", "feed one form to one curvature");
+        macro_rules! of_one_form {
+            ($variant:ident, $rows:ident) => {{
+                let rows: Option<Vec<_>> = blocks.iter().map(|b| if let Self::$variant(r) = b { Some(r) } else { None }).collect();
+                Ok(Self::$variant($rows::stack(&rows.ok_or_else(|| mixed_forms("stacking"))?)?))
+            }};
+        }
         match first {
-            Self::Dense(_) => {
-                let rows: Option<Vec<_>> = blocks.iter().map(|b| if let Self::Dense(r) = b { Some(r) } else { None }).collect();
-                Ok(Self::Dense(DenseRows::stack(&rows.ok_or_else(mixed)?)?))
-            }
-            Self::Kronecker(_) => {
-                let rows: Option<Vec<_>> = blocks.iter().map(|b| if let Self::Kronecker(r) = b { Some(r) } else { None }).collect();
-                Ok(Self::Kronecker(KroneckerRows::stack(&rows.ok_or_else(mixed)?)?))
-            }
+            Self::Dense(_) => of_one_form!(Dense, DenseRows),
+            Self::Kronecker(_) => of_one_form!(Kronecker, KroneckerRows),
+            Self::Layered(_) => of_one_form!(Layered, LayeredRows),
         }
     }
 
@@ -173,7 +208,17 @@ impl From<KroneckerRows> for GradientBlock {
     }
 }
 
-/// Checks what both constructors share: a positive number of rows a sample that divides the rows.
+fn mixed_forms(operation: &str) -> Error {
+    Error::unsupported(format_args!("{operation} gradient blocks of different forms"), "feed one form to one curvature")
+}
+
+impl From<LayeredRows> for GradientBlock {
+    fn from(rows: LayeredRows) -> Self {
+        Self::Layered(rows)
+    }
+}
+
+/// Checks what the constructors share: a positive number of rows a sample that divides the rows.
 fn check_rows(rows: usize, rows_per_sample: usize) -> Result<()> {
     if rows == 0 || rows_per_sample == 0 || !rows.is_multiple_of(rows_per_sample) {
         let found = format!("{rows} rows at {rows_per_sample} a sample");

@@ -45,10 +45,27 @@ impl KnownCurvature {
     /// [`Error::Argument`] for a μ that is negative or not finite.
     pub fn plus(&self, damping: f64) -> Result<Self> {
         check_nonnegative("damping", damping)?;
+        self.shifted(damping)
+    }
+
+    /// Λ + tI for a t of any sign that leaves Λ positive semi-definite.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] otherwise.
+    pub fn shifted(&self, t: f64) -> Result<Self> {
+        check_nonnegative("shifted known curvature", self.min_eigenvalue() + t)?;
         Ok(Self(match &self.0 {
-            Form::Scalar { dim, value } => Form::Scalar { dim: *dim, value: value + damping },
-            Form::Diagonal(entries) => Form::Diagonal(entries.iter().map(|a| a + damping).collect()),
+            Form::Scalar { dim, value } => Form::Scalar { dim: *dim, value: value + t },
+            Form::Diagonal(entries) => Form::Diagonal(entries.iter().map(|a| a + t).collect()),
         }))
+    }
+
+    /// λ_max(Λ).
+    pub fn max_eigenvalue(&self) -> f64 {
+        match &self.0 {
+            Form::Scalar { value, .. } => *value,
+            Form::Diagonal(entries) => entries.iter().copied().fold(0.0, f64::max),
+        }
     }
 
     /// λ_min(Λ).

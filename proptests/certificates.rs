@@ -1,0 +1,522 @@
+//! Certificates against the exact inverse products that they speak of: thousands of random cases over adversarial spectra, the
+//! ellipsoid's surface attained, probabilities counted, and what happens to an interval when a sketch grows, decays or merges.
+
+mod support;
+
+use nhgd::curvature::{Approximation, Curvature, CurvatureConfig, FrequentDirectionsConfig, Nystrom, NystromConfig, WindowConfig};
+use nhgd::dense::{Matrix, difference, dot, eigh, norm, qr};
+use nhgd::inverse::{Bound, Certainty, Interval, KnownCurvature, residual_bound, smallest};
+use nhgd::par;
+use nhgd::rng::Key;
+use nhgd::special::beta_quantile;
+use support::{
+    Case, dense_case, dense_solve, fisher, fisher_minus, random_dense, random_kronecker, refused, relative_error, with_spectrum,
+};
+
+const SKETCHES: [&str; 3] = ["nystrom", "frequent-directions", "robust-frequent-directions"];
+
+fn config(name: &str, size: usize, probes: usize) -> CurvatureConfig {
+    let directions = FrequentDirectionsConfig { sketch_size: size, probes };
+    match name {
+        "nystrom" => CurvatureConfig::Nystrom(NystromConfig { sketch_size: size, probes: Some(probes), ..Default::default() }),
+        "frequent-directions" => CurvatureConfig::FrequentDirections(directions),
+        "robust-frequent-directions" => CurvatureConfig::RobustFrequentDirections(directions),
+        "window" => CurvatureConfig::Window(WindowConfig { samples: 1 << 20 }),
+        _ => CurvatureConfig::default_of(name).unwrap(),
+    }
+}
+
+fn absorbed(mut curvature: Box<dyn Curvature>, cases: &[&Case]) -> Box<dyn Curvature> {
+    cases.iter().for_each(|case| curvature.absorb(&case.block).unwrap());
+    curvature
+}
+
+/// Spectra of d eigenvalues that are hard for one sketch or another.
+fn spectrum(kind: usize, d: usize) -> Vec<f64> {
+    (0..d)
+        .map(|j| match kind {
+            0 => 1.0,
+            1 => 0.5_f64.powi(j as i32),
+            2 => 1.0 / (1 + j) as f64,
+            3 => f64::from(u8::from(j == 0)) + 1e-6,
+            4 => [1.0, 1e-3, 1e-6][3 * j / d],
+            5 => {
+                if j < d.div_ceil(3) {
+                    1.0
+                } else {
+                    0.0
+                }
+            }
+            _ => 1.0 / ((1 + j) * (1 + j)) as f64,
+        })
+        .collect()
+}
+
+/// The least and the greatest eigenvalue of F − F̂.
+fn residual_range(case: &Case, approximation: &dyn Approximation) -> (f64, f64) {
+    let values = eigh(&fisher_minus(&[(case, 1.0)], Some(&approximation.to_dense().unwrap()))).unwrap().values;
+    (values[values.len() - 1], values[0])
+}
+
+/// One random case: everything that a bracket says, against a solve with 32 digits in its residuals. Returns the number of statements.
+fn check_case(index: u64) -> usize {
+    let key = Key::new(100).child(index);
+    let mut stream = key.stream();
+    let d = 1 + stream.below(18).unwrap();
+    let kind = stream.below(7).unwrap();
+    let scale = 10.0_f64.powi(stream.below(17).unwrap() as i32 - 8);
+    let eigenvalues: Vec<f64> = spectrum(kind, d).iter().map(|x| x * scale).collect();
+    let case = with_spectrum(key.child(1), d + stream.below(10).unwrap(), d, &eigenvalues);
+    let size = 1 + stream.below(d).unwrap();
+    let name = ["nystrom", "frequent-directions", "robust-frequent-directions", "window", "dense"][stream.below(5).unwrap()];
+    let approximation = absorbed(config(name, size, 0).build(d, key.child(2)).unwrap(), &[&case]).approximate().unwrap();
+    let f = fisher(&[&case]);
+    let mu = scale * 10.0_f64.powf(-6.0 * stream.uniform());
+    let known = if stream.uniform() < 0.5 {
+        KnownCurvature::scalar(d, mu).unwrap()
+    } else {
+        KnownCurvature::diagonal((0..d).map(|_| mu * (1.0 + 3.0 * stream.uniform())).collect()).unwrap()
+    };
+    let v = if stream.uniform() < 0.5 { stream.normals(d) } else { f.clone().as_slice()[..d].to_vec() };
+    let v = if norm(&v) > 0.0 { v } else { vec![1.0; d] };
+    let exact = dense_solve(&f, &known, &v);
+    let bracket = approximation.bracket(&known, None).unwrap();
+    let certified = bracket.solve(&v).unwrap();
+    let what = format!("case {index}: {name}, d {d}, ℓ {size}, spectrum {kind}, scale {scale:e}, μ {mu:e}");
+
+    let error = norm(&difference(&certified.midpoint, &exact));
+    assert!(certified.certainty.is_deterministic());
+    assert!(error <= certified.radius, "{what}: {error:e} above {:e}", certified.radius);
+    for (j, bound) in bracket.coordinates(&certified).unwrap().iter().enumerate() {
+        let error = (certified.midpoint[j] - exact[j]).abs();
+        assert!(error <= *bound, "{what}: coordinate {j}: {error:e} above {bound:e}");
+    }
+    let u = stream.normals(d);
+    let enclosure = bracket.bilinear(&u, &v).unwrap();
+    let value = dot(&u, &exact);
+    let slack = 1e-15 * norm(&u) * norm(&exact);
+    assert!(enclosure.low - slack <= value && value <= enclosure.high + slack, "{what}: {value:e} outside {enclosure:?}");
+    let rows = random_dense(key.child(3), 3, d, 1);
+    for (i, bound) in bracket.rows(&rows.block, &certified).unwrap().iter().enumerate() {
+        let row: Vec<f64> = (0..d).map(|j| rows.expanded[(i, j)]).collect();
+        let error = dot(&row, &difference(&certified.midpoint, &exact)).abs();
+        assert!(error <= *bound * (1.0 + 1e-12) + slack, "{what}: row {i}: {error:e} above {bound:e}");
+    }
+
+    // Any other estimate: x_U, and one that is far off, with the residual on the streamed matrix itself.
+    for estimate in [certified.upper.clone(), stream.normals(d)] {
+        let error = norm(&difference(&estimate, &exact));
+        assert!(error <= certified.radius_of(&estimate) * (1.0 + 1e-12), "{what}");
+        let mut product = nhgd::dense::matvec(&f, &estimate).unwrap();
+        product.iter_mut().enumerate().for_each(|(i, p)| *p += known.entry(i) * estimate[i]);
+        let residual = difference(&v, &product);
+        // What the residual itself has lost to rounding here.
+        let slack = 1e-14 * (norm(&v) + (f.trace() + known.max_eigenvalue()) * norm(&estimate)) / known.min_eigenvalue();
+        let energy = bracket.energy_bound(&residual).unwrap();
+        assert!(error <= energy.radius * (1.0 + 1e-9) + slack, "{what}: {error:e} above the energy bound {:e}", energy.radius);
+        let plain = residual_bound(&residual, &known).unwrap();
+        assert!(error <= plain.radius * (1.0 + 1e-9) + slack, "{what}: residual bound");
+        let (refined, bound, ellipsoid) = bracket.refine(&estimate, &residual).unwrap();
+        assert!(norm(&difference(&refined, &exact)) <= bound.radius + slack, "{what}: refined");
+        assert!(error <= ellipsoid.radius * (1.0 + 1e-9) + slack, "{what}: ellipsoid of the residual");
+    }
+    9 + d
+}
+
+#[test]
+fn deterministic_certificates_hold_in_twenty_thousand_cases() {
+    let cases = 20_000;
+    let statements: usize = par::map((0..cases).collect(), check_case).into_iter().sum();
+    println!("{cases} cases, {statements} statements, no violation");
+    assert!(statements > 200_000);
+}
+
+/// The point of the ellipsoid farthest from its midpoint is (A + E)⁻¹v for an E of rank one with 0 ≼ E ≼ ΔI: no smaller radius is true,
+/// and a bracket whose Δ is halved is caught.
+#[test]
+fn the_radius_is_attained_by_a_rank_one_residual_and_half_the_width_is_caught() {
+    let mut caught = 0;
+    for seed in 0..50 {
+        let key = Key::new(200).child(seed);
+        let (d, size) = (12, 4);
+        let case = with_spectrum(key, 30, d, &spectrum(2, d));
+        let approximation =
+            absorbed(config("frequent-directions", size, 0).build(d, key).unwrap(), &[&case]).approximate().unwrap();
+        let known = KnownCurvature::scalar(d, 0.05).unwrap();
+        let v = key.child(1).stream().normals(d);
+        let bracket = approximation.bracket(&known, None).unwrap();
+        let (certified, width) = (bracket.solve(&v).unwrap(), bracket.width());
+        let lo = approximation.interval().unwrap().lo;
+
+        let mut a = approximation.to_dense().unwrap();
+        (0..d).for_each(|i| a[(i, i)] += 0.05 + lo);
+        // The eigenvector of W with the largest eigenvalue is that of A with the least.
+        let eigen = eigh(&a).unwrap();
+        let direction = eigen.vectors.col(d - 1);
+        let radius = certified.radius - certified.rounding;
+        let x: Vec<f64> = certified.midpoint.iter().zip(direction).map(|(c, w)| c + radius * w).collect();
+        let r = difference(&v, &nhgd::dense::matvec(&a, &x).unwrap());
+        let size_of_e = dot(&r, &r) / dot(&r, &x);
+        assert!((size_of_e / width - 1.0).abs() < 1e-8, "‖E‖ {size_of_e:e} for Δ {width:e}");
+        let mut perturbed = a.clone();
+        nhgd::dense::matmul_add(&mut perturbed, 1.0 / dot(&r, &x), &Matrix::column(r.clone()), Matrix::column(r).t()).unwrap();
+        let attained = dense_solve(&perturbed, &KnownCurvature::scalar(d, 1e-300).unwrap(), &v);
+        let distance = norm(&difference(&attained, &certified.midpoint));
+        assert!((distance / radius - 1.0).abs() < 1e-8, "{distance:e} for a radius of {radius:e}");
+
+        let interval = approximation.interval().unwrap();
+        let halved = Interval { hi: interval.lo + 0.5 * width, ..interval };
+        let narrow = narrowed(&*approximation, &known, halved, &v);
+        caught += usize::from(norm(&difference(&attained, &narrow.0)) > narrow.1);
+    }
+    assert_eq!(caught, 50);
+}
+
+/// Midpoint and radius for another interval than the approximation's own.
+fn narrowed(approximation: &dyn Approximation, known: &KnownCurvature, interval: Interval, v: &[f64]) -> (Vec<f64>, f64) {
+    let (lower, upper) = (known.shifted(interval.lo).unwrap(), known.shifted(interval.hi).unwrap());
+    let (x_u, x_l) = (approximation.solve(&lower, v).unwrap(), approximation.solve(&upper, v).unwrap());
+    let (a, width) = (lower.min_eigenvalue(), interval.hi - interval.lo);
+    let midpoint = x_u.iter().zip(&x_l).map(|(a, b)| 0.5 * (a + b)).collect();
+    (midpoint, (width / (2.0 * a * (a + width)) * 0.5 * width * dot(&x_u, &x_l)).sqrt())
+}
+
+/// 0 ≼ E ≼ ΔI, (ℓ + 1)Δ ≤ tr E and Δ ≤ Σ_{i>k} λ_i/(ℓ + 1 − k) for every k ≤ ℓ, in any chunks and any order; the robust form within ±Δ/2.
+#[test]
+fn frequent_directions_keep_their_bounds_in_any_chunks() {
+    for d in [1, 2, 9, 24, 63, 64, 65] {
+        for kind in if d < 30 { vec![0, 1, 2, 3, 4, 5, 6] } else { vec![0, 2, 5] } {
+            for scale in if d < 30 { vec![1e-8, 1.0, 1e8] } else { vec![1.0] } {
+                let key = Key::new(300).child(d as u64).child(kind as u64);
+                let eigenvalues: Vec<f64> = spectrum(kind, d).iter().map(|x| x * scale).collect();
+                let case = with_spectrum(key, 2 * d + 7, d, &eigenvalues);
+                let f = fisher(&[&case]);
+                let values = eigh(&f).unwrap().values;
+                for size in if d < 30 { vec![1, d.div_ceil(4), d.div_ceil(2), d] } else { vec![d.div_ceil(4)] } {
+                    for chunk in [if d < 30 { 1 } else { 7 }, 1000] {
+                        let pieces = pieces(&case, chunk);
+                        let build =
+                            |name: &str| absorbed(config(name, size, 0).build(d, key).unwrap(), &pieces.iter().collect::<Vec<_>>());
+                        let plain = build("frequent-directions").approximate().unwrap();
+                        let interval = plain.interval().unwrap();
+                        let (low, high) = residual_range(&case, &*plain);
+                        let what = format!("d {d}, spectrum {kind}, scale {scale:e}, ℓ {size}, chunks of {chunk}");
+                        let oracle = 1e-13 * f.trace();
+                        assert!(
+                            interval.lo - oracle <= low && high <= interval.hi + oracle,
+                            "{what}: [{low:e}, {high:e}] {interval:?}"
+                        );
+                        let lost = interval.hi + interval.lo;
+                        let remaining = f.trace() - plain.trace();
+                        assert!(
+                            (size + 1) as f64 * lost <= remaining + oracle,
+                            "{what}: (ℓ + 1)Δ = {lost:e}·{} above {remaining:e}",
+                            size + 1
+                        );
+                        for k in 0..=size {
+                            let tail: f64 = values.iter().skip(k).map(|x| x.max(0.0)).sum();
+                            assert!(lost <= tail / (size + 1 - k) as f64 + oracle, "{what}: k = {k}");
+                        }
+                        let robust = build("robust-frequent-directions").approximate().unwrap();
+                        let (low, high) = residual_range(&case, &*robust);
+                        let half = 0.5 * lost + oracle;
+                        assert!(-half <= low && high <= half, "{what}: robust [{low:e}, {high:e}] for ±{half:e}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn pieces(case: &Case, chunk: usize) -> Vec<Case> {
+    let piece = |range: std::ops::Range<usize>| {
+        dense_case(Matrix::from_fn(range.len(), case.expanded.ncols(), |i, j| case.expanded[(range.start + i, j)]), 1)
+    };
+    par::blocks(case.samples, chunk).map(piece).collect()
+}
+
+#[test]
+fn factored_rows_give_the_same_sketch_as_expanded_ones() {
+    let key = Key::new(400);
+    for (n, p, c, r) in [(1, 3, 2, 1), (40, 5, 4, 1), (40, 5, 4, 3), (127, 8, 8, 2)] {
+        let factored = random_kronecker(key, n, p, c, r);
+        let expanded = dense_case(factored.expanded.clone(), r);
+        let d = p * c;
+        for name in SKETCHES {
+            let sketch =
+                |case: &Case| absorbed(config(name, d.div_ceil(3), 2).build(d, key).unwrap(), &[case]).approximate().unwrap();
+            let (one, other) = (sketch(&factored), sketch(&expanded));
+            let (a, b) = (one.to_dense().unwrap(), other.to_dense().unwrap());
+            assert!(relative_error(a.as_slice(), b.as_slice()) < 1e-9, "{name}, {n} samples");
+            let (a, b) = (one.interval_at(0.1).unwrap().unwrap(), other.interval_at(0.1).unwrap().unwrap());
+            assert!((a.hi - b.hi).abs() < 1e-9 * one.trace().max(b.hi), "{name}: {a:?} {b:?}");
+        }
+    }
+}
+
+/// Histories of absorbing, decaying, merging and growing: what the interval says of the weighted mean stays true.
+#[test]
+fn intervals_survive_growth_decay_and_merging() {
+    let mut grown_gain = Vec::new();
+    for seed in 0..60 {
+        let key = Key::new(500).child(seed);
+        let d = 10 + (seed as usize % 3) * 15;
+        let block = |i: u64| with_spectrum(key.child(i), d + 5, d, &spectrum((seed as usize + i as usize) % 7, d));
+        let cases: Vec<Case> = (0..4).map(block).collect();
+        for name in SKETCHES {
+            let new = || config(name, 4, 3).build(d, key.child(9)).unwrap();
+            let mut sketch = absorbed(new(), &[&cases[0]]);
+            let mut history = vec![(&cases[0], 1.0)];
+            sketch.decay(0.3).unwrap();
+            history[0].1 = 0.7;
+            let mut other = absorbed(new(), &[&cases[1]]);
+            other.decay(0.1).unwrap();
+            sketch.merge(&*other).unwrap();
+            history.push((&cases[1], 0.9));
+            let check = |sketch: &dyn Curvature, history: &[(&Case, f64)], what: &str| {
+                let approximation = sketch.approximate().unwrap();
+                let interval = approximation.interval().unwrap();
+                let values = eigh(&fisher_minus(history, Some(&approximation.to_dense().unwrap()))).unwrap().values;
+                let oracle = 1e-14 * approximation.trace();
+                assert!(
+                    interval.lo - oracle <= values[d - 1] && values[0] <= interval.hi + oracle,
+                    "{name}, seed {seed}, {what}: [{:e}, {:e}] outside {interval:?}",
+                    values[d - 1],
+                    values[0]
+                );
+                interval.hi
+            };
+            check(&*sketch, &history, "merged");
+            let mut small = sketch.boxed_clone();
+            sketch.grow(8).unwrap();
+            check(&*sketch, &history, "grown");
+            for case in &cases[2..] {
+                sketch.absorb(&case.block).unwrap();
+                small.absorb(&case.block).unwrap();
+                history.push((case, 1.0));
+            }
+            let (large, small) = (check(&*sketch, &history, "grown and fed"), check(&*small, &history, "not grown"));
+            grown_gain.push(small / large.max(f64::MIN_POSITIVE));
+            let loaded = nhgd::curvature::load(&sketch.save().unwrap()).unwrap();
+            assert_eq!(loaded.approximate().unwrap().interval(), sketch.approximate().unwrap().interval());
+            assert!(sketch.grow(7).is_err() && sketch.grow(d + 1).is_err());
+        }
+    }
+    grown_gain.sort_by(f64::total_cmp);
+    assert!(grown_gain[grown_gain.len() / 2] > 1.05, "growing pays: {:?}", grown_gain[grown_gain.len() / 2]);
+}
+
+/// The negative case of growth: new columns that start at zero break the interval.
+#[test]
+fn growing_from_zero_would_break_the_interval() {
+    let (d, key) = (20, Key::new(501));
+    let cases = [with_spectrum(key.child(0), 40, d, &spectrum(2, d)), with_spectrum(key.child(1), 40, d, &spectrum(2, d))];
+    let gaussian = Matrix::from_columns(d, 8, key.stream().normals(d * 8)).unwrap();
+    let (omega, _) = qr(&gaussian).unwrap();
+    let f = fisher(&[&cases[0], &cases[1]]);
+    let mut y = nhgd::dense::matmul(&f, &omega).unwrap();
+    // The new columns have seen the second half of the stream alone.
+    let mut late = nhgd::dense::matmul(&fisher(&[&cases[1]]), &omega).unwrap();
+    late.scale(0.5);
+    (4..8).for_each(|j| y.col_mut(j).copy_from_slice(late.col(j)));
+    // Nyström's formula on that Y by dense algebra.
+    let core = nhgd::dense::matmul(omega.t(), &y).unwrap();
+    let core = Matrix::from_fn(8, 8, |i, j| 0.5 * (core[(i, j)] + core[(j, i)]));
+    let eigen = eigh(&core).unwrap();
+    let kept: Vec<usize> = (0..8).filter(|&j| eigen.values[j] > 1e-12).collect();
+    let root = Matrix::from_fn(8, kept.len(), |i, j| eigen.vectors[(i, kept[j])] / eigen.values[kept[j]].sqrt());
+    let b = nhgd::dense::matmul(&y, &root).unwrap();
+    let mut residual = f.clone();
+    nhgd::dense::matmul_add(&mut residual, -1.0, &b, b.t()).unwrap();
+    let values = eigh(&residual).unwrap().values;
+    // Three hundred million times what rounding may do.
+    assert!(values[d - 1] < -1e-6 * f.trace(), "{:e}", values[d - 1]);
+}
+
+#[test]
+fn nystrom_depends_on_the_range_of_its_test_matrix_alone_and_reproduces_what_it_saw() {
+    let (d, size) = (30, 7);
+    for seed in 0..20 {
+        let key = Key::new(600).child(seed);
+        let case = with_spectrum(key, 45, d, &spectrum(seed as usize % 3, d));
+        let f = fisher(&[&case]);
+        let omega = Matrix::from_columns(d, size, key.child(1).stream().normals(d * size)).unwrap();
+        let mixing = Matrix::from_columns(size, size, key.child(2).stream().normals(size * size)).unwrap();
+        let config = NystromConfig { sketch_size: size, probes: Some(0), ..Default::default() };
+        let estimate = |omega: &Matrix| {
+            let mut sketch = Nystrom::with_test_matrix(omega, &config, key).unwrap();
+            sketch.absorb(&case.block).unwrap();
+            sketch.approximate().unwrap().to_dense().unwrap()
+        };
+        let (one, other) = (estimate(&omega), estimate(&nhgd::dense::matmul(&omega, &mixing).unwrap()));
+        assert!(relative_error(one.as_slice(), other.as_slice()) < 1e-9);
+        let (seen, exact) = (nhgd::dense::matmul(&one, &omega).unwrap(), nhgd::dense::matmul(&f, &omega).unwrap());
+        assert!(relative_error(seen.as_slice(), exact.as_slice()) < 1e-9, "F̂Ω = FΩ");
+        let unlike = estimate(&Matrix::from_columns(d, size, key.child(3).stream().normals(d * size)).unwrap());
+        assert!(relative_error(one.as_slice(), unlike.as_slice()) > 1e-3, "another range is another sketch");
+    }
+    refused(
+        Nystrom::with_test_matrix(&Matrix::zeros(3, 2), &NystromConfig { sketch_size: 4, ..Default::default() }, Key::new(0)),
+        "test matrix",
+    );
+}
+
+/// Failures of the probe bound over 4,000 replicates, within Clopper and Pearson's limits of δ.
+#[test]
+fn probe_bounds_fail_no_more_often_than_they_say() {
+    let (d, replicates) = (24, 4000_u64);
+    for name in ["nystrom", "frequent-directions"] {
+        for kind in [0, 2] {
+            let case = with_spectrum(Key::new(700), 40, d, &spectrum(kind, d));
+            let failed: Vec<[bool; 2]> = par::map((0..replicates).collect(), |i| {
+                let key = Key::new(701).child(i);
+                let approximation = absorbed(config(name, 6, 4).build(d, key).unwrap(), &[&case]).approximate().unwrap();
+                let (_, high) = residual_range(&case, &*approximation);
+                [0.05, 0.01].map(|delta| {
+                    let interval = approximation.interval_at(delta).unwrap().unwrap();
+                    high > interval.hi * (1.0 + 1e-12)
+                })
+            });
+            for (i, delta) in [0.05, 0.01].into_iter().enumerate() {
+                let failures = failed.iter().filter(|f| f[i]).count() as f64;
+                // Lower 97.5 % limit of the failure rate: above δ it would refute the bound.
+                let low =
+                    if failures == 0.0 { 0.0 } else { beta_quantile(failures, replicates as f64 - failures + 1.0, 0.025).unwrap() };
+                println!("{name}, spectrum {kind}, δ = {delta}: {failures} of {replicates} failed (rate at least {low:.4})");
+                assert!(low <= delta, "{name}, spectrum {kind}: {failures} failures at δ = {delta}");
+            }
+        }
+    }
+}
+
+/// Gaussian rows with eigenvalues j⁻², d = 200, n = 1,000, ℓ = 20, μ = 1e-2: how far the radius is from the error of the midpoint.
+#[test]
+fn the_certificate_of_frequent_directions_is_tight() {
+    let (d, n, size) = (200, 1000, 20);
+    let mut ratios = Vec::new();
+    let mut widths = Vec::new();
+    for seed in 0..20 {
+        let key = Key::new(800).child(seed);
+        let normals = key.stream().normals(n * d);
+        let case = dense_case(Matrix::from_fn(n, d, |i, j| normals[i * d + j] / (1 + j) as f64), 1);
+        let approximation =
+            absorbed(config("frequent-directions", size, 0).build(d, key).unwrap(), &[&case]).approximate().unwrap();
+        let f = nhgd::dense::matmul(case.expanded.t(), &case.expanded).unwrap();
+        let f = Matrix::from_fn(d, d, |i, j| f[(i, j)] / n as f64);
+        let known = KnownCurvature::scalar(d, 1e-2).unwrap();
+        let v = key.child(1).stream().normals(d);
+        let certified = approximation.bracket(&known, None).unwrap().solve(&v).unwrap();
+        let mut sum = f.clone();
+        known.add_to(&mut sum).unwrap();
+        let exact = nhgd::dense::Cholesky::new(sum).unwrap().solve(&v).unwrap();
+        ratios.push(certified.radius / norm(&difference(&certified.midpoint, &exact)));
+        let mut residual = f;
+        residual.add_scaled(-1.0, &approximation.to_dense().unwrap()).unwrap();
+        widths.push(approximation.interval().unwrap().hi / eigh(&residual).unwrap().values[0]);
+    }
+    let median = |values: &mut Vec<f64>| {
+        values.sort_by(f64::total_cmp);
+        0.5 * (values[9] + values[10])
+    };
+    let (ratio, width) = (median(&mut ratios), median(&mut widths));
+    println!("median radius/error of the midpoint {ratio:.2}, median Δ/‖E‖ {width:.3}");
+    assert!(ratio <= 2.7 && width <= 1.1, "{ratio} {width}");
+}
+
+/// The table of the probe bound against the truth.
+#[test]
+fn probe_bounds_come_close_to_the_truth() {
+    let (d, n, size) = (200, 1000, 32);
+    for (kind, name) in [(2, "1/j"), (0, "flat")] {
+        let case = with_spectrum(Key::new(900), n, d, &spectrum(kind, d));
+        for probes in [4, 8, 16] {
+            let mut ratios: Vec<[f64; 2]> = par::map((0..9).collect(), |seed| {
+                let key = Key::new(901).child(seed);
+                let approximation =
+                    absorbed(config("nystrom", size, probes).build(d, key).unwrap(), &[&case]).approximate().unwrap();
+                let f = nhgd::dense::matmul(case.expanded.t(), &case.expanded).unwrap();
+                let mut residual = Matrix::from_fn(d, d, |i, j| f[(i, j)] / n as f64);
+                residual.add_scaled(-1.0, &approximation.to_dense().unwrap()).unwrap();
+                let truth = eigh(&residual).unwrap().values[0];
+                [approximation.interval_at(0.05).unwrap().unwrap().hi / truth, approximation.interval().unwrap().hi / truth]
+            });
+            ratios.sort_by(|a, b| a[0].total_cmp(&b[0]));
+            println!(
+                "{name}, q = {probes}: bound at δ = 0.05 over the truth {:.2} (trace bound {:.1})",
+                ratios[4][0], ratios[4][1]
+            );
+            assert!(ratios[4][0] < if kind == 0 { 10.0 } else { 6.0 }, "{name}, q = {probes}: {ratios:?}");
+            assert!(ratios[4][0] < ratios[4][1], "tighter than the trace");
+        }
+    }
+}
+
+#[test]
+fn the_smallest_bound_pays_for_having_looked_at_the_others() {
+    let bound = |name, radius, failure: Option<f64>| Bound {
+        name,
+        radius,
+        certainty: failure.map_or(Certainty::Deterministic {}, |f| Certainty::Probability { at_least: 1.0 - f }),
+    };
+    let best = smallest(&[bound("a", 2.0, None), bound("b", 1.0, Some(0.01)), bound("c", 1.5, Some(0.02))]).unwrap();
+    assert_eq!(best.name, "b");
+    assert!(matches!(best.certainty, Certainty::Probability { at_least } if (at_least - 0.97).abs() < 1e-12));
+    let best = smallest(&[bound("a", 0.5, None), bound("b", 1.0, Some(0.01)), bound("c", f64::NAN, None)]).unwrap();
+    assert_eq!((best.name, best.certainty), ("a", Certainty::Deterministic {}));
+    assert!(smallest(&[]).is_none());
+}
+
+#[test]
+fn what_a_certificate_cannot_say_is_refused() {
+    let key = Key::new(1000);
+    let case = random_dense(key, 20, 8, 1);
+    let sketch = absorbed(config("nystrom", 3, 0).build(8, key).unwrap(), &[&case]).approximate().unwrap();
+    let lo = sketch.interval().unwrap().lo;
+    refused(sketch.bracket(&KnownCurvature::scalar(8, -lo).unwrap(), None), "damping");
+    refused(sketch.bracket(&KnownCurvature::scalar(8, 0.0).unwrap(), None), "damping");
+    let bracket = sketch.bracket(&KnownCurvature::scalar(8, 1.0).unwrap(), None).unwrap();
+    refused(bracket.solve(&[1.0; 7]), "rhs");
+    refused(bracket.solve(&[f64::NAN; 8]), "rhs");
+    refused(bracket.rows(&random_dense(key, 2, 7, 1).block, &bracket.solve(&[1.0; 8]).unwrap()), "rows");
+    let diagonal = absorbed(config("diagonal", 0, 0).build(8, key).unwrap(), &[&case]).approximate().unwrap();
+    assert!(
+        diagonal.bracket(&KnownCurvature::scalar(8, 1.0).unwrap(), None).err().unwrap().to_string().contains("without an interval")
+    );
+    let probed = absorbed(config("nystrom", 3, 2).build(8, key).unwrap(), &[&case]).approximate().unwrap();
+    refused(probed.interval_at(0.0), "probability");
+    refused(probed.interval_at(1.0), "probability");
+}
+
+/// One factorization for a path: solves, norms and radii of every damping equal those computed anew.
+#[test]
+fn a_path_of_dampings_equals_its_points_computed_anew() {
+    for (seed, name) in ["nystrom", "frequent-directions", "robust-frequent-directions", "window"].into_iter().enumerate() {
+        let key = Key::new(1100).child(seed as u64);
+        let d = 24;
+        let case = with_spectrum(key, 40, d, &spectrum(1, d));
+        let approximation = absorbed(config(name, 8, 0).build(d, key).unwrap(), &[&case]).approximate().unwrap();
+        let space = approximation.row_space().unwrap().unwrap();
+        let v = key.child(1).stream().normals(d);
+        let interval = approximation.interval().unwrap();
+        let components = space.components(&v).unwrap();
+        let f_hat = eigh(&approximation.to_dense().unwrap()).unwrap().values;
+        let shift = if name.starts_with("robust") { f_hat[d - 1] } else { 0.0 };
+        for mu in nhgd::inverse::damping_grid(1e-6, 1.0, 7).unwrap() {
+            let known = KnownCurvature::scalar(d, 0.01).unwrap();
+            let rhs = Matrix::column(v.clone());
+            let path = space.solve(0.01 + mu, &rhs).unwrap();
+            let anew = approximation.solve(&known.plus(mu).unwrap(), &v).unwrap();
+            assert!(relative_error(path.as_slice(), &anew) < 1e-11, "{name}, μ {mu:e}");
+            let point = components.certificate(&known, mu, (interval.lo, interval.hi)).unwrap();
+            let certified = approximation.bracket(&known.plus(mu).unwrap(), None).unwrap().solve(&v).unwrap();
+            assert!((point.norm / norm(&certified.midpoint) - 1.0).abs() < 1e-9, "{name}, μ {mu:e}");
+            assert!(
+                (point.radius - certified.radius).abs() < 1e-6 * certified.radius + 1e-12,
+                "{name}, μ {mu:e}: {point:?} {}",
+                certified.radius
+            );
+            let effective: f64 = f_hat.iter().map(|s| (s - shift).max(0.0)).map(|s| s / (s + mu)).sum();
+            assert!((space.effective_dimension(mu).unwrap() - effective).abs() < 1e-6, "{name}, μ {mu:e}");
+        }
+    }
+}
