@@ -204,13 +204,14 @@ families! {
 const FORMAT_VERSION: u32 = 1;
 
 #[derive(Serialize, Deserialize)]
-struct Saved {
+struct Header {
     format: String,
     version: u32,
     family: String,
     /// Of the payload: a changed byte would otherwise pass as another number.
     checksum: u64,
-    payload: Vec<u8>,
+    /// Bytes of the payload, which follows.
+    length: u64,
 }
 
 /// FNV-1a.
@@ -221,9 +222,11 @@ fn checksum(bytes: &[u8]) -> u64 {
 fn encode<T: Serialize>(family: &str, state: &T) -> Result<Vec<u8>> {
     let failed = |e: postcard::Error| Error::Numerical { operation: "saving a curvature", reason: e.to_string() };
     let payload = postcard::to_stdvec(state).map_err(failed)?;
-    let checksum = checksum(&payload);
-    let saved = Saved { format: "nhgd-curvature".into(), version: FORMAT_VERSION, family: family.into(), checksum, payload };
-    postcard::to_stdvec(&saved).map_err(failed)
+    let (checksum, length) = (checksum(&payload), payload.len() as u64);
+    let header = Header { format: "nhgd-curvature".into(), version: FORMAT_VERSION, family: family.into(), checksum, length };
+    let mut bytes = postcard::to_stdvec(&header).map_err(failed)?;
+    bytes.extend(payload);
+    Ok(bytes)
 }
 
 fn decode<T: DeserializeOwned>(payload: &[u8]) -> Result<T> {
@@ -241,16 +244,20 @@ fn decode<T: DeserializeOwned>(payload: &[u8]) -> Result<T> {
 /// # Errors
 /// [`Error::Argument`] for bytes of another kind, version or family, or that are cut short.
 pub fn load(bytes: &[u8]) -> Result<Box<dyn Curvature>> {
-    let saved: Saved = decode(bytes)?;
-    if saved.format != "nhgd-curvature" || saved.version != FORMAT_VERSION {
+    let wrong = |found: &dyn std::fmt::Display| Error::argument("saved curvature", "bytes that `save` wrote", found);
+    let (header, payload): (Header, &[u8]) = postcard::take_from_bytes(bytes).map_err(|e| wrong(&e))?;
+    if header.format != "nhgd-curvature" || header.version != FORMAT_VERSION {
         let expected = format!("nhgd-curvature of version {FORMAT_VERSION}");
-        return Err(Error::argument("saved curvature", expected, format_args!("{} of version {}", saved.format, saved.version)));
+        return Err(Error::argument("saved curvature", expected, format_args!("{} of version {}", header.format, header.version)));
     }
-    if checksum(&saved.payload) != saved.checksum {
-        return Err(Error::argument("saved curvature", "bytes that `save` wrote", "damaged ones (the checksum differs)"));
+    if payload.len() as u64 != header.length {
+        return Err(wrong(&format_args!("{} bytes in the place of {}", payload.len(), header.length)));
     }
-    load_family(&saved.family, &saved.payload)?
-        .ok_or_else(|| Error::argument("saved curvature", "a registered family", format_args!("`{}`", saved.family)))
+    if checksum(payload) != header.checksum {
+        return Err(wrong(&"damaged ones (the checksum differs)"));
+    }
+    load_family(&header.family, payload)?
+        .ok_or_else(|| Error::argument("saved curvature", "a registered family", format_args!("`{}`", header.family)))
 }
 
 /// [`Approximation::bracket`] for a family whose F̂ + Λ' can be inverted for any Λ'.

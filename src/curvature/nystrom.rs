@@ -5,9 +5,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::probes::Probes;
-use super::recovery::{Spectral, difference_range, recover};
+use super::recovery::{Factored, difference_range, is_worthwhile, recover};
 use super::{Approximation, Certainty, Curvature, Interval, LowRank};
-use crate::dense::{CompensatedSum, Matrix, check_shape, dot, eigh, gram, matmul, matmul_add, qr, svd};
+use crate::dense::{CompensatedSum, Matrix, check_shape, dot, eigh, gram, matmul, matmul_add, qr};
 use crate::error::{Error, Result, check_count};
 use crate::gradient::{DenseRows, GradientBlock};
 use crate::rng::Key;
@@ -142,40 +142,47 @@ impl Nystrom {
         (y, &self.omega)
     }
 
-    /// F̂ and the interval of F − F̂. The shift ν = √d·ε·‖Y‖₂ + ρ, ρ the rounding of the running sum; Y_ν = Y + νΩ, B = Y_ν (ΩᵀY_ν)₊^{-1/2}
-    /// = U S Vᵀ, F̂ = U (S² − ν)₊ Uᵀ; with η = 4ν + 32ελ₁(F̂) and t = tr F − tr F̂, −ηI ≼ F − F̂ ≼ (max(t, 0) + ℓη)I: F̂ has rank ℓ, so
-    /// that at most ℓ eigenvalues of F − F̂ are negative. Costs about 8dℓ² flops. Where the trace says that F lies inside the
-    /// sketch, it is recovered without the cost of the shift (`recovery`).
-    fn estimate(&self) -> Result<(Spectral, Interval)> {
+    /// F̂ = RᵀR and the interval of F − F̂. The shift ν = √d·ε·‖Y‖₂ + ρ, ρ the rounding of the running sum; Y_ν = Y + νΩ,
+    /// B = Y_ν (ΩᵀY_ν)₊^{-1/2}, BᵀB = V S²Vᵀ, Rᵀ = BV ((S² − ν)₊/S²)^{1/2}; with η = 4ν + 32ελ₁(F̂) and t = tr F − tr F̂,
+    /// −ηI ≼ F − F̂ ≼ (max(t, 0) + ℓη)I: F̂ has rank ℓ, so that at most ℓ eigenvalues of F − F̂ are negative. About 6dℓ² flops, and
+    /// twice the sketch's memory. Where the trace says that F lies inside the sketch, it is recovered without the cost of the shift.
+    fn estimate(&self) -> Result<(Matrix, Interval)> {
         if self.mass <= 0.0 {
             return Err(super::nothing_absorbed());
         }
-        let (y, omega) = self.sketch();
+        let (mut y, omega) = self.sketch();
         let (d, size) = (self.dim() as f64, self.sketch_size());
         let shift = d.sqrt() * f64::EPSILON * eigh(&gram(y.t()))?.values[0].max(0.0).sqrt() + self.rounding / self.mass;
-        let mut shifted = y.clone();
-        shifted.add_scaled(shift, omega)?;
-
-        let mut core = matmul(omega.t(), &shifted)?;
-        core = Matrix::from_fn(size, size, |i, j| 0.5 * (core[(i, j)] + core[(j, i)]));
-        let eigen = eigh(&core)?;
+        y.add_scaled(shift, omega)?;
+        let core = matmul(omega.t(), &y)?;
+        let eigen = eigh(&Matrix::from_fn(size, size, |i, j| 0.5 * (core[(i, j)] + core[(j, i)])))?;
         let positive = eigen.values.iter().take_while(|&&value| value > 0.0).count();
         let root = Matrix::from_fn(size, positive, |i, j| eigen.vectors[(i, j)] / eigen.values[j].sqrt());
-        let factors = svd(&matmul(&shifted, &root)?)?;
-        let values: Vec<f64> = factors.values.iter().map(|s| (s * s - shift).max(0.0)).collect();
-        let nystrom = Spectral { vectors: factors.u, values };
+        let b = matmul(&y, &root)?;
+        drop(y);
+        // An eigenvalue of BᵀB is one of F̂, so that forming the product costs rounding of ε‖F̂‖ and no more.
+        let eigen = eigh(&gram(b.t()))?;
+        let rank = eigen.values.iter().take_while(|&&square| square > shift).count();
+        let scaled =
+            Matrix::from_fn(positive, rank, |i, j| eigen.vectors[(i, j)] * ((eigen.values[j] - shift) / eigen.values[j]).sqrt());
+        let values = eigen.values[..rank].iter().map(|square| square - shift).collect();
+        let nystrom = Factored { columns: matmul(&b, &scaled)?, values };
+        drop(b);
 
         let trace = self.trace.value() / self.mass;
         let eta = 4.0 * shift + 32.0 * f64::EPSILON * nystrom.values.first().copied().unwrap_or(0.0);
         let below = eta + self.replaced / self.mass;
-        let above = (trace - nystrom.trace()).max(0.0) + size as f64 * below;
-        let interval = Interval { lo: -below, hi: above, certainty: Certainty::Deterministic {} };
+        let missing = trace - nystrom.trace();
+        let interval = Interval { lo: -below, hi: missing.max(0.0) + size as f64 * below, certainty: Certainty::Deterministic {} };
+        if !is_worthwhile(missing, trace) {
+            return Ok((nystrom.into_columns(), interval));
+        }
         // Nyström's interval, moved by the difference of the two estimates, holds for the other.
-        Ok(match recover(&y, omega, shift, trace, &nystrom)? {
-            None => (nystrom, interval),
+        Ok(match recover(&self.sketch().0, omega, shift, trace)? {
+            None => (nystrom.into_columns(), interval),
             Some(recovered) => {
                 let (least, greatest) = difference_range(&recovered, &nystrom)?;
-                (recovered, Interval { lo: interval.lo - greatest - eta, hi: interval.hi - least + eta, ..interval })
+                (recovered.into_columns(), Interval { lo: interval.lo - greatest - eta, hi: interval.hi - least + eta, ..interval })
             }
         })
     }
@@ -268,7 +275,7 @@ impl Curvature for Nystrom {
         let omega = Matrix::from_columns(self.dim(), size, omega)?;
         if self.mass > 0.0 {
             let (estimate, interval) = self.estimate()?;
-            let rows: GradientBlock = DenseRows::new(estimate.rows(), 1)?.into();
+            let rows: GradientBlock = DenseRows::new(estimate, 1)?.into();
             let mut sketch = rows.accumulate(&rows.project(&omega)?)?;
             sketch.scale(self.mass);
             self.sketch = sketch;
@@ -283,10 +290,10 @@ impl Curvature for Nystrom {
 
     fn approximate(&self) -> Result<Box<dyn Approximation>> {
         let (estimate, interval) = self.estimate()?;
-        let approximation = LowRank::new(DenseRows::new(estimate.rows(), 1)?.into(), 1.0, Some(interval))?;
+        let approximation = LowRank::new(DenseRows::new(estimate, 1)?.into(), 1.0, Some(interval))?;
         let probed = match &self.probes {
             None => None,
-            Some(probes) => Some(probes.residual(self.mass, &approximation, estimate.trace())?),
+            Some(probes) => Some(probes.residual(self.mass, &approximation, approximation.trace())?),
         };
         Ok(Box::new(approximation.with_probes(probed)))
     }

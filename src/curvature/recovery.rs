@@ -8,39 +8,36 @@
 use crate::dense::{Matrix, Svd, eigh, matmul, matmul_add, qr, svd};
 use crate::error::Result;
 
-/// What a trace may be off by, relative to tr F, for the attempt to be worth its second factorization: more is a tail of F, no
-/// rounding.
-const WORTHWHILE: f64 = 1e-5;
+/// Whether recovering is worth its second factorization: a trace that is off by more than rounding can explain tells of a tail of F.
+pub(super) fn is_worthwhile(missing: f64, trace: f64) -> bool {
+    trace > 0.0 && missing.abs() <= 1e-5 * trace
+}
 
-/// F̂ = UMUᵀ in factored form: orthonormal columns and the eigenvalues that go with them.
-pub(super) struct Spectral {
-    pub(super) vectors: Matrix,
+/// F̂ = RᵀR in factored form, orthogonal rows.
+pub(super) struct Factored {
+    /// Rᵀ, d × rank.
+    pub(super) columns: Matrix,
+    /// Their squared norms, descending: the eigenvalues of F̂.
     pub(super) values: Vec<f64>,
 }
 
-impl Spectral {
+impl Factored {
     pub(super) fn trace(&self) -> f64 {
         self.values.iter().sum()
     }
 
-    /// Rows R with RᵀR = F̂, as the columns of a d × rank matrix; a zero matrix has one zero row.
-    pub(super) fn rows(&self) -> Matrix {
-        let rank = self.values.iter().filter(|&&value| value > 0.0).count();
-        let entry = |i: usize, j: usize| if j < rank { self.values[j].sqrt() * self.vectors[(i, j)] } else { 0.0 };
-        Matrix::from_fn(self.vectors.nrows(), rank.max(1), entry)
+    /// Rᵀ; a zero matrix has one zero row, for a block is never empty.
+    pub(super) fn into_columns(self) -> Matrix {
+        if self.values.is_empty() { Matrix::zeros(self.columns.nrows(), 1) } else { self.columns }
     }
 }
 
 /// F from y = FΩ (`omega` with orthonormal columns, `shift` the rounding of y, in the 2-norm), if F's `trace` says that it has no
-/// part outside; `approximation` is Nyström's. Costs about 16·d·ℓ² flops where it is tried.
+/// part outside. Costs about 16·d·ℓ² flops.
 ///
 /// # Errors
 /// [`Error::NotFinite`](crate::Error::NotFinite).
-pub(super) fn recover(y: &Matrix, omega: &Matrix, shift: f64, trace: f64, approximation: &Spectral) -> Result<Option<Spectral>> {
-    let missing = (trace - approximation.trace()).abs();
-    if missing > WORTHWHILE * trace || trace <= 0.0 {
-        return Ok(None);
-    }
+pub(super) fn recover(y: &Matrix, omega: &Matrix, shift: f64, trace: f64) -> Result<Option<Factored>> {
     let range = svd(y)?;
     let rank = range.values.iter().take_while(|&&value| value > shift).count();
     if rank == 0 {
@@ -64,8 +61,9 @@ pub(super) fn recover(y: &Matrix, omega: &Matrix, shift: f64, trace: f64, approx
         return Ok(None);
     }
     let eigen = eigh(&m)?;
-    let values = eigen.values.iter().map(|value| value.max(0.0)).collect();
-    Ok(Some(Spectral { vectors: matmul(&basis, &eigen.vectors)?, values }))
+    let values: Vec<f64> = eigen.values.into_iter().take_while(|&value| value > 0.0).collect();
+    let scaled = Matrix::from_fn(rank, values.len(), |i, j| eigen.vectors[(i, j)] * values[j].sqrt());
+    Ok(Some(Factored { columns: matmul(&basis, &scaled)?, values }))
 }
 
 /// The symmetric M of least squares with M A = T, for A = P diag(a) Zᵀ: with N = PᵀMP and R = PᵀTZ the equations are n_ij a_j = r_ij, and
@@ -81,13 +79,12 @@ fn symmetric_solution(Svd { u, values: a, v }: &Svd, target: &Matrix) -> Result<
 ///
 /// # Errors
 /// [`Error::NotFinite`](crate::Error::NotFinite).
-pub(super) fn difference_range(a: &Spectral, b: &Spectral) -> Result<(f64, f64)> {
+pub(super) fn difference_range(a: &Factored, b: &Factored) -> Result<(f64, f64)> {
     let (ka, kb) = (a.values.len(), b.values.len());
-    let both: Vec<f64> = a.vectors.as_slice().iter().chain(b.vectors.as_slice()).copied().collect();
-    let (_, r) = qr(&Matrix::from_columns(a.vectors.nrows(), ka + kb, both)?)?;
-    let signed = |j: usize| if j < ka { a.values[j] } else { -b.values[j - ka] };
-    let scaled = Matrix::from_fn(r.nrows(), ka + kb, |i, j| r[(i, j)] * signed(j));
-    let product = matmul(&scaled, r.t())?;
+    let both: Vec<f64> = a.columns.as_slice().iter().chain(b.columns.as_slice()).copied().collect();
+    let (_, r) = qr(&Matrix::from_columns(a.columns.nrows(), ka + kb, both)?)?;
+    let signed = Matrix::from_fn(r.nrows(), ka + kb, |i, j| if j < ka { r[(i, j)] } else { -r[(i, j)] });
+    let product = matmul(&signed, r.t())?;
     let symmetric = Matrix::from_fn(r.nrows(), r.nrows(), |i, j| 0.5 * (product[(i, j)] + product[(j, i)]));
     let values = eigh(&symmetric)?.values;
     Ok((values.last().copied().unwrap_or(0.0).min(0.0), values.first().copied().unwrap_or(0.0).max(0.0)))
