@@ -3,11 +3,16 @@
 
 mod support;
 
+use nhgd::bilevel::certified_nhgd;
 use nhgd::curvature::{Approximation, Curvature, CurvatureConfig, FrequentDirectionsConfig, Nystrom, NystromConfig, WindowConfig};
 use nhgd::dense::{Matrix, difference, dot, eigh, norm, qr};
 use nhgd::inverse::{Bound, Certainty, Interval, KnownCurvature, residual_bound, smallest};
+use nhgd::model::FisherKind;
+use nhgd::oracle::{NewtonOptions, exact_hypergradient, inner_solution};
 use nhgd::par;
+use nhgd::problem::{DataCleaning, DataCleaningConfig, DataSource, Problem};
 use nhgd::rng::Key;
+use nhgd::samples::Batch;
 use nhgd::special::beta_quantile;
 use support::{
     Case, dense_case, dense_solve, fisher, fisher_minus, random_dense, random_kronecker, refused, relative_error, with_spectrum,
@@ -518,5 +523,100 @@ fn a_path_of_dampings_equals_its_points_computed_anew() {
             let effective: f64 = f_hat.iter().map(|s| (s - shift).max(0.0)).map(|s| s / (s + mu)).sum();
             assert!((space.effective_dimension(mu).unwrap() - effective).abs() < 1e-6, "{name}, μ {mu:e}");
         }
+    }
+}
+
+/// At a random v and a θ off the minimizer: each coordinate against the hypergradient with the fed matrix itself, and the total bound
+/// against ∇Φ by the oracle.
+#[test]
+fn hypergradients_stay_within_their_certificates() {
+    let problem = DataCleaning::load(
+        &DataCleaningConfig { train: 60, validation: 20, ridge: 0.05, ..Default::default() },
+        &DataSource::default(),
+        Key::new(5),
+    )
+    .unwrap();
+    let mut tightest = f64::INFINITY;
+    for (seed, name) in SKETCHES.into_iter().chain(["window", "dense"]).enumerate() {
+        for distance in [0.0, 1e-3] {
+            let key = Key::new(1200).child(seed as u64);
+            let v = key.stream().normals(problem.outer_dim());
+            let star = inner_solution(&problem, &v, &problem.initial().1, NewtonOptions::default()).unwrap().theta;
+            let mut theta = star.clone();
+            nhgd::dense::axpy(distance, &key.child(1).stream().normals(theta.len()), &mut theta);
+            let rows = problem.scores(&v, &theta, Batch::All, FisherKind::Expected, key).unwrap();
+            let mut curvature = config(name, 120, 0).build(problem.inner_dim(), key).unwrap();
+            curvature.absorb(&rows).unwrap();
+            let approximation = curvature.approximate().unwrap();
+            let mu = 0.02;
+            let found = certified_nhgd(&problem, &v, &theta, &*approximation, mu, None).unwrap();
+
+            // The matrix that was fed is that of the likelihood: with Λ + μI it is the damped Hessian.
+            let mut hessian = problem.hessian(&v, &theta).unwrap();
+            (0..theta.len()).for_each(|i| hessian[(i, i)] += mu);
+            let b = problem.grad_outer(&v, &theta, Batch::All).unwrap().theta;
+            let q = nhgd::dense::Cholesky::new(hessian).unwrap().solve(&b).unwrap();
+            let fed: Vec<f64> = problem.cross_vjp(&v, &theta, Batch::All, &q).unwrap().iter().map(|x| -x).collect();
+            let coordinates = found.coordinates.clone().unwrap();
+            for j in 0..v.len() {
+                let error = (found.value[j] - fed[j]).abs();
+                assert!(
+                    error <= coordinates[j] * (1.0 + 1e-9) + 1e-15,
+                    "{name}: coordinate {j}: {error:e} above {:e}",
+                    coordinates[j]
+                );
+            }
+            let error = norm(&difference(&found.value, &fed));
+            let bound = found.norm.unwrap();
+            assert!(error <= bound * (1.0 + 1e-9) + 1e-15, "{name}: {error:e} above {bound:e}");
+            assert!(bound <= norm(&coordinates), "{name}");
+            let truth = exact_hypergradient(&problem, &v, &star).unwrap();
+            let error = norm(&difference(&found.value, &truth));
+            let total = found.total.unwrap();
+            assert!(error <= total, "{name}: {error:e} above the total bound {total:e}");
+            tightest = tightest.min(total / error);
+            // With no sketch error the damped Hessian's residual is that of the solve.
+            if name == "window" || name == "dense" {
+                assert!(found.hessian_residual < 1e-9 * norm(&b), "{name}: {:e}", found.hessian_residual);
+            }
+        }
+    }
+    println!("total bound over the error, at best {tightest:.1}");
+}
+
+/// The rows that the certificates use are J, and the constants bound what they say they bound.
+#[test]
+fn cross_rows_and_constants_of_data_cleaning_are_what_they_say() {
+    let config = DataCleaningConfig { train: 40, validation: 15, ..Default::default() };
+    let problem = DataCleaning::load(&config, &DataSource::default(), Key::new(6)).unwrap();
+    let key = Key::new(1300);
+    let v = key.stream().normals(problem.outer_dim());
+    let theta = key.child(1).stream().normals(problem.inner_dim());
+    let q = key.child(2).stream().normals(problem.inner_dim());
+    let rows = problem.cross_rows(&v, &theta).unwrap().unwrap();
+    let product = rows.project(&Matrix::column(q.clone())).unwrap();
+    assert!(relative_error(product.as_slice(), &problem.cross_vjp(&v, &theta, Batch::All, &q).unwrap()) < 1e-12);
+    let constants = problem.constants(&v).unwrap().unwrap();
+    assert_eq!(constants.strong_convexity, config.ridge);
+    for trial in 0..20 {
+        let step: Vec<f64> = key.child(3).child(trial).stream().normals(theta.len()).iter().map(|x| 0.05 * x).collect();
+        let moved: Vec<f64> = theta.iter().zip(&step).map(|(a, b)| a + b).collect();
+        let length = norm(&step);
+        let spectral = |mut m: Matrix, other: &Matrix| {
+            m.add_scaled(-1.0, other).unwrap();
+            let values = eigh(&m).unwrap().values;
+            values[0].max(-values[values.len() - 1])
+        };
+        let change = spectral(problem.hessian(&v, &moved).unwrap(), &problem.hessian(&v, &theta).unwrap());
+        assert!(change <= constants.hessian * length, "H: {change:e}");
+        let gradient = |theta: &[f64]| problem.grad_outer(&v, theta, Batch::All).unwrap().theta;
+        assert!(norm(&difference(&gradient(&moved), &gradient(&theta))) <= constants.right_hand_side * length);
+        let columns = |theta: &[f64]| {
+            problem.cross_rows(&v, theta).unwrap().unwrap().accumulate(&Matrix::identity(problem.outer_dim())).unwrap()
+        };
+        let mut j = columns(&moved);
+        j.add_scaled(-1.0, &columns(&theta)).unwrap();
+        let change = eigh(&nhgd::dense::gram(j.t())).unwrap().values[0].max(0.0).sqrt();
+        assert!(change <= constants.cross * length, "J: {change:e}");
     }
 }

@@ -2,6 +2,7 @@
 //! A method is one file; adding one is its file and one line in the registry below. A run is a pure function of (problem, method,
 //! key): a step's randomness is derived from the key and the step's number, never carried along.
 
+mod certified;
 mod exact;
 mod hypergradient;
 mod nhgd;
@@ -11,6 +12,7 @@ mod state;
 
 use serde::{Deserialize, Serialize};
 
+pub use certified::{CertifiedHypergradient, certified_nhgd};
 pub use exact::{Config as ExactConfig, Exact};
 pub use hypergradient::{Hypergradient, Sampling, cg, check_estimators, exact, nhgd};
 pub use nhgd::{Config as NhgdConfig, CurvatureRows, Nhgd, Start};

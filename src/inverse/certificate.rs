@@ -9,7 +9,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{KnownCurvature, RowSpace};
-use crate::dense::{Matrix, difference, dot, norm};
+use crate::dense::{Matrix, difference, dot, eigh, norm};
 use crate::error::{Error, Result, check_finite, check_len};
 use crate::gradient::GradientBlock;
 use crate::operator::LinearOperator;
@@ -161,6 +161,9 @@ pub struct Bracket<'a> {
     certainty: Certainty,
 }
 
+/// The largest block whose matrix of quadratic forms is decomposed for its norm.
+const MOST_ROWS: usize = 1200;
+
 /// Rows whose quadratic forms are taken at once, where they must be expanded for it.
 const CHUNK: usize = 64;
 
@@ -270,6 +273,25 @@ impl<'a> Bracket<'a> {
         };
         let bound = |(form, square): (&f64, &f64)| (form.max(0.0) * certified.spread).sqrt() + square.sqrt() * certified.rounding;
         Ok(forms.iter().zip(&squared_norms).map(bound).collect())
+    }
+
+    /// A bound of ‖G(c − x)‖ for the rows G of a block: √(β λ_max(GWGᵀ)) for Λ' = λI and at most `MOST_ROWS` rows; else, or where that is
+    /// smaller, the norm of the bounds of the single rows.
+    ///
+    /// # Errors
+    /// As [`rows`](Self::rows).
+    pub fn rows_norm(&self, rows: &GradientBlock, bounds: &[f64], certified: &Certified) -> Result<f64> {
+        let by_rows = norm(bounds);
+        if rows.rows() > MOST_ROWS {
+            return Ok(by_rows);
+        }
+        let Some((space, a)) = self.row_space()? else { return Ok(by_rows) };
+        let forms = space.form_matrix(rows, a, self.width())?;
+        let squared_norms = rows.squared_row_norms();
+        let rounding = 16.0 * f64::EPSILON * self.omega() * squared_norms.iter().sum::<f64>();
+        let top = eigh(&forms)?.values[0].max(0.0) + rounding;
+        let whole = squared_norms.iter().sum::<f64>().sqrt() * certified.rounding;
+        Ok(by_rows.min((top * certified.spread).sqrt() + whole))
     }
 
     /// The row space and the a of Λ' + lo·I = aI, where there are both.

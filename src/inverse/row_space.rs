@@ -99,6 +99,22 @@ impl<'a> RowSpace<'a> {
         Ok(self.combine(block.squared_row_norms().into_iter(), &products, a, width))
     }
 
+    /// GWGᵀ itself, rows × rows of the block: ω(0)GGᵀ − Σ_k (ω(0) − ω(s_k))(Gu_k)(Gu_k)ᵀ.
+    ///
+    /// # Errors
+    /// [`Error::Shape`](crate::Error::Shape).
+    pub(super) fn form_matrix(&self, block: &GradientBlock, a: f64, width: f64) -> Result<Matrix> {
+        let mut products = matmul(&block.cross_gram(self.rows)?, &self.vectors)?;
+        let (whole, parts) = self.weights(a, width);
+        for (k, part) in parts.iter().enumerate() {
+            products.col_mut(k).iter_mut().for_each(|x| *x *= part.sqrt());
+        }
+        let mut forms = block.gram()?;
+        forms.scale(whole);
+        forms.add_scaled(-1.0, &crate::dense::gram(&products))?;
+        Ok(forms)
+    }
+
     /// The same for the unit vectors: the diagonal of W.
     ///
     /// # Errors
@@ -108,18 +124,19 @@ impl<'a> RowSpace<'a> {
         Ok(self.combine((0..basis.nrows()).map(|_| 1.0), &basis, a, width))
     }
 
-    fn combine(&self, squared_norms: impl Iterator<Item = f64>, products: &Matrix, a: f64, width: f64) -> Vec<f64> {
+    /// ω(0), and (ω(0) − ω(s_k))/σ_k without cancellation: ω(0) − ω(s) = (Δ/2) s(2a + Δ + s)/(a(a + Δ)(a + s)(a + s + Δ)).
+    fn weights(&self, a: f64, width: f64) -> (f64, Vec<f64>) {
         let a = a + self.shift;
         let whole = width / (2.0 * a * (a + width));
-        // (ω(0) − ω(s))/σ without cancellation: ω(0) − ω(s) = (Δ/2) s(2a + Δ + s)/(a(a + Δ)(a + s)(a + s + Δ)).
-        let parts: Vec<f64> = self
-            .squares
-            .iter()
-            .map(|square| {
-                let s = square / self.mass;
-                whole * (2.0 * a + width + s) / ((a + s) * (a + s + width) * self.mass)
-            })
-            .collect();
+        let part = |square: &f64| {
+            let s = square / self.mass;
+            whole * (2.0 * a + width + s) / ((a + s) * (a + s + width) * self.mass)
+        };
+        (whole, self.squares.iter().map(part).collect())
+    }
+
+    fn combine(&self, squared_norms: impl Iterator<Item = f64>, products: &Matrix, a: f64, width: f64) -> Vec<f64> {
+        let (whole, parts) = self.weights(a, width);
         let form = |(j, square): (usize, f64)| {
             let removed: f64 = parts.iter().enumerate().map(|(k, part)| part * products[(j, k)] * products[(j, k)]).sum();
             // What cancels here rounds by some ε·ω‖g‖².

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Baseline, OuterGradient, Problem};
+use super::{Baseline, Constants, OuterGradient, Problem};
 use crate::dense::Matrix;
 use crate::error::Result;
 use crate::gradient::GradientBlock;
@@ -143,6 +143,13 @@ impl Problem for Counted<'_> {
     fn cross_jvp(&self, v: &[f64], theta: &[f64], batch: Batch<'_>, u: &[f64]) -> Result<Vec<f64>> {
         self.inner(5, batch);
         self.problem.cross_jvp(v, theta, batch, u)
+    }
+    fn cross_rows(&self, v: &[f64], theta: &[f64]) -> Result<Option<GradientBlock>> {
+        self.inner(2, Batch::All);
+        self.problem.cross_rows(v, theta)
+    }
+    fn constants(&self, v: &[f64]) -> Result<Option<Constants>> {
+        self.problem.constants(v)
     }
     fn hessian(&self, v: &[f64], theta: &[f64]) -> Result<Matrix> {
         self.add(4, self.inner_dim() * self.inner_samples());

@@ -7,9 +7,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Baseline, DataSource, OuterGradient, Problem};
+use super::{Baseline, Constants, DataSource, OuterGradient, Problem};
 use crate::data::{self, corrupt_labels};
-use crate::dense::{Matrix, axpy, dot};
+use crate::dense::{Matrix, axpy, dot, norm};
 use crate::error::{Error, Result, check_count, check_finite, check_len, check_positive};
 use crate::gradient::GradientBlock;
 use crate::inverse::KnownCurvature;
@@ -358,6 +358,33 @@ impl Problem for DataCleaning {
         check_len("direction", u.len(), self.outer_dim())?;
         let weights = self.per_sample(v, batch, |i, v| sigmoid_slope(v) * u[i])?;
         self.model.gradient(self.weighted(batch, &weights), theta)
+    }
+
+    /// Row i is (1/n) σ'(v_i) s_i.
+    fn cross_rows(&self, v: &[f64], theta: &[f64]) -> Result<Option<GradientBlock>> {
+        self.check(v, theta)?;
+        let n = self.train.len() as f64;
+        // A row carries √w, so that w is the square of what stands before the score. Observed labels: the key is not used.
+        let squares = self.per_sample(v, Batch::All, |_, v| (sigmoid_slope(v) / n).powi(2))?;
+        self.model.scores(self.weighted(Batch::All, &squares), theta, FisherKind::Empirical, Key::new(0)).map(Some)
+    }
+
+    /// Of softmax regression: ∇²ℓ_i ≼ ½‖x_i‖², since diag(p) − ppᵀ ≼ ½; and |D³ℓ_i[u, u, u]| is a third central moment of a variable of
+    /// range √2·‖x_i‖‖u‖, at most range³/(6√3), so that ∇²ℓ_i is Lipschitz with 2√2/(6√3)·‖x_i‖³.
+    fn constants(&self, v: &[f64]) -> Result<Option<Constants>> {
+        check_len("outer_var", v.len(), self.outer_dim())?;
+        check_finite("outer_var", v)?;
+        let third = 2.0 * 2.0_f64.sqrt() / (6.0 * 3.0_f64.sqrt());
+        let norms = |samples: &Samples| -> Result<Vec<f64>> {
+            let x = samples.features.gather(Batch::All)?;
+            Ok((0..x.ncols()).map(|i| norm(x.col(i))).collect())
+        };
+        let (train, validation) = (norms(&self.train)?, norms(&self.validation)?);
+        let n = train.len() as f64;
+        let hessian = v.iter().zip(&train).map(|(&v, x)| sigmoid(v) * third * x.powi(3)).sum::<f64>() / n;
+        let cross = v.iter().zip(&train).map(|(&v, x)| (0.5 * sigmoid_slope(v) * x * x / n).powi(2)).sum::<f64>().sqrt();
+        let right_hand_side = validation.iter().map(|x| 0.5 * x * x).sum::<f64>() / validation.len() as f64;
+        Ok(Some(Constants { strong_convexity: self.ridge, outer_gradient: 0.0, right_hand_side, hessian, cross }))
     }
 
     fn hessian(&self, v: &[f64], theta: &[f64]) -> Result<Matrix> {

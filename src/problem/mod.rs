@@ -114,6 +114,23 @@ pub trait Problem: Send + Sync {
         differences::cross_jvp(self, v, theta, batch, u)
     }
 
+    /// The columns of J over all inner samples as rows, one for each coordinate of v: with them every coordinate of a hypergradient has a
+    /// certificate of its own. `None` where the problem has no such form.
+    ///
+    /// # Errors
+    /// See [`Problem`].
+    fn cross_rows(&self, _v: &[f64], _theta: &[f64]) -> Result<Option<GradientBlock>> {
+        Ok(None)
+    }
+
+    /// The constants that turn ‖∇_θ g‖ into a bound of what an inexact θ costs; `None` where they are not known.
+    ///
+    /// # Errors
+    /// See [`Problem`].
+    fn constants(&self, _v: &[f64]) -> Result<Option<Constants>> {
+        Ok(None)
+    }
+
     /// ∇²_{θθ} g(v, θ) over all inner samples, as a matrix: for the oracle. By d2 Hessian products unless overridden.
     ///
     /// # Errors
@@ -142,6 +159,21 @@ pub trait Problem: Send + Sync {
     fn baselines(&self) -> Result<Vec<Baseline>> {
         Ok(Vec::new())
     }
+}
+
+/// Constants of a problem at a given v, valid for every θ. Lipschitz constants are in the 2-norm, as functions of θ.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Constants {
+    /// μ_g: g is strongly convex with this modulus.
+    pub strong_convexity: f64,
+    /// L_f, of ∇_v f.
+    pub outer_gradient: f64,
+    /// L_b, of b = ∇_θ f.
+    pub right_hand_side: f64,
+    /// L_H, of H.
+    pub hessian: f64,
+    /// L_J, of J.
+    pub cross: f64,
 }
 
 /// The two gradients of f.
