@@ -29,10 +29,11 @@ const LAYERS: [&[&str]; 16] = [
 const EXEMPT: [&str; 3] = ["lib", "main", "testkit"];
 
 /// A crate, and the files (or folders) that may name it.
-const PLACES: [(&[&str], &[&str]); 5] = [
+const PLACES: [(&[&str], &[&str]); 6] = [
     (&["rand", "rand_distr", "rand_xoshiro"], &["rng.rs"]),
     (&["rayon"], &["par.rs"]),
     (&["faer"], &["dense.rs"]),
+    (&["statrs"], &["bounds/"]),
     (&["clap", "indicatif", "comfy_table"], &["cli/", "cli.rs", "main.rs"]),
     (&["plotters", "maud"], &["report/", "report.rs"]),
 ];
@@ -413,6 +414,7 @@ fn a_misplaced_crate_is_noticed() {
         ("report/tables.rs", "comfy_table::Table::new()"),
         ("report/mod.rs", "use indicatif::ProgressBar;"),
         ("cli/mod.rs", "maud::html! {}"),
+        ("experiment/hypergradient_errors.rs", "use statrs::distribution::StudentsT;"),
         ("experiment/record.rs", "use plotters::prelude::*;"),
     ] {
         assert_eq!(misplaced_crates(file, source).len(), 1, "{file}: {source}");
@@ -420,6 +422,7 @@ fn a_misplaced_crate_is_noticed() {
     for (file, source) in [
         ("rng.rs", "use rand::Rng; use rand_distr::StandardNormal; use rand_xoshiro::SplitMix64;"),
         ("par.rs", "use rayon::prelude::*;"),
+        ("bounds/slope.rs", "use statrs::distribution::StudentsT;"),
         ("dense.rs", "use faer::Par; let x = matrix.faer(); self::faer(x); fn faer_mut() {}"),
         ("cli/run.rs", "use clap::Parser; use indicatif::ProgressBar; use comfy_table::Table;"),
         ("report/plots.rs", "use plotters::prelude::*; use maud::html;"),
