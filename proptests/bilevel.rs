@@ -2,7 +2,7 @@
 //! continues to the same bits, a wrong derivative is caught, defaults by differences are found out.
 
 use nhgd::bilevel::{self, CurvatureRows, ExactConfig, MethodConfig, NhgdConfig, SampleCount, Start, State, StepSize, Stop};
-use nhgd::curvature::CurvatureConfig;
+use nhgd::curvature::{CurvatureConfig, OnKnownCurvature, RankOneSmoothedConfig};
 use nhgd::dense::{difference, norm};
 use nhgd::gradient::GradientBlock;
 use nhgd::inverse::KnownCurvature;
@@ -68,10 +68,13 @@ fn variants() -> Vec<NhgdConfig> {
         ..Default::default()
     };
     let nystrom = CurvatureConfig::default_of("nystrom").unwrap();
+    // Winds up within the run.
+    let winding = RankOneSmoothedConfig { gamma: 0.3, known_curvature: OnKnownCurvature::Ignore, ..Default::default() };
     vec![
         base.clone(),
         NhgdConfig { curvature: nystrom.clone(), curvature_decay: 0.1, ..base.clone() },
         NhgdConfig { curvature: CurvatureConfig::default_of("dense").unwrap(), ..base.clone() },
+        NhgdConfig { curvature: CurvatureConfig::RankOneSmoothed(winding), ..base.clone() },
         NhgdConfig { fisher: FisherKind::Empirical, ..base.clone() },
         NhgdConfig { fisher: FisherKind::Expected, ..base.clone() },
         NhgdConfig { curvature_rows: CurvatureRows::Fresh, curvature_samples: SampleCount::Drawn(30), ..base.clone() },

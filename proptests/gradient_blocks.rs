@@ -293,3 +293,23 @@ proptest! {
         check(&random_dense(key, samples, d, r), key, width);
     }
 }
+
+#[test]
+fn expanded_rows_are_the_rows() {
+    for samples in SIZES {
+        for r in [1, 3] {
+            let key = Key::new(31).child(samples as u64);
+            for case in [random_kronecker(key, samples, 5, 4, r), random_dense(key, samples, 20, r)] {
+                let rows = samples * r;
+                for range in [0..rows, 0..1, rows - 1..rows, rows / 2..rows, rows..rows, 0..0] {
+                    let found = case.block.expand(range.clone()).unwrap();
+                    let expected = Matrix::from_fn(20, range.len(), |j, i| case.expanded[(range.start + i, j)]);
+                    assert_eq!(found, expected, "{samples} samples, {range:?}");
+                }
+                refused(case.block.expand(0..rows + 1), "rows");
+                #[expect(clippy::reversed_empty_ranges, reason = "a range that is wrong on purpose")]
+                refused(case.block.expand(1..0), "rows");
+            }
+        }
+    }
+}

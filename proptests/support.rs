@@ -51,7 +51,7 @@ pub fn random_dense(key: Key, samples: usize, d: usize, r: usize) -> Case {
 
 /// A sum of about 32 digits (Dekker 1971: error-free product and sum).
 #[derive(Clone, Copy, Default)]
-pub struct Twofold(f64, f64);
+pub struct Twofold(pub f64, pub f64);
 
 impl Twofold {
     pub fn add(&mut self, x: f64) {

@@ -18,6 +18,8 @@ pub type Real = f64;
 
 /// Products larger than this many rows or columns are cut there, whatever the number of threads.
 const CUT: usize = 256;
+/// Columns that a rank-one update takes at once.
+const COLUMNS: usize = 32;
 
 /// A column-major matrix: entry (i, j) stands at `i + j * nrows`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -320,6 +322,21 @@ pub fn gram<'a>(a: impl Into<View<'a>>) -> Matrix {
     gram_cut(c.faer_mut(), a.faer());
     c.mirror();
     c
+}
+
+/// C ← β C + α x xᵀ: 4n² flops. A C that is symmetric to the bit stays so.
+///
+/// # Panics
+/// If C is not of the order of x.
+pub(crate) fn rank_one_update(c: &mut Matrix, beta: Real, alpha: Real, x: &[Real]) {
+    let n = x.len();
+    assert_eq!((c.nrows, c.ncols), (n, n), "the callers' invariant");
+    par::for_chunks(&mut c.data, n * COLUMNS, |block, columns| {
+        for (j, column) in columns.chunks_exact_mut(n).enumerate() {
+            let x_j = x[block * COLUMNS + j];
+            column.iter_mut().zip(x).for_each(|(c, x_i)| *c = beta * *c + alpha * (x_i * x_j));
+        }
+    });
 }
 
 fn gram_cut(c: MatMut<'_, Real>, a: MatRef<'_, Real>) {
@@ -659,6 +676,26 @@ mod tests {
         assert!(distance(&naive(&a, &a.t().to_matrix()), &reference.1) < 1e-13);
         for threads in [2, 4] {
             assert_eq!(par::with_threads(threads, run).unwrap(), reference);
+        }
+    }
+
+    #[test]
+    fn rank_one_updates_are_outer_products_and_stay_symmetric_to_the_bit() {
+        for &n in &SIZES {
+            let (mut c, x) = (gram(&random(4, n, 3)), random(5, n, 1));
+            let before = c.clone();
+            rank_one_update(&mut c, 0.75, -1.5, x.as_slice());
+            assert_eq!(c, c.t().to_matrix());
+            let expected = Matrix::from_fn(n, n, |i, j| 0.75 * before[(i, j)] - 1.5 * x[(i, 0)] * x[(j, 0)]);
+            assert!(distance(&expected, &c) < 1e-15);
+            let run = || {
+                let mut c = before.clone();
+                rank_one_update(&mut c, 0.75, -1.5, x.as_slice());
+                c
+            };
+            for threads in [1, 2, 4] {
+                assert_eq!(par::with_threads(threads, run).unwrap(), c);
+            }
         }
     }
 

@@ -128,6 +128,8 @@ pub enum Status {
     Diverged { step: u64 },
     /// No further progress is possible in floating point (stagnation, overflow, a singular factor).
     Breakdown { step: usize, residual: f64 },
+    /// An inverse that is updated row by row had to be formed anew; `growth` is its largest trace, relative to the start's.
+    WindUp { rebuilds: u64, growth: f64 },
 }
 
 impl Status {
@@ -146,6 +148,7 @@ impl Status {
             }
             Self::Diverged { .. } => "take smaller step sizes, or add damping",
             Self::Breakdown { .. } => "add damping, or loosen the tolerance: rounding limits this system",
+            Self::WindUp { .. } => "raise beta, forget more slowly, or take a family that adds the known curvature, as `window`",
         }
     }
 }
@@ -158,6 +161,10 @@ impl fmt::Display for Status {
             Self::NegativeCurvature { step, curvature } => write!(f, "negative curvature {curvature:.3e} at step {step}")?,
             Self::Diverged { step } => write!(f, "diverged at step {step}")?,
             Self::Breakdown { step, residual } => write!(f, "breakdown at step {step}, residual {residual:.3e}")?,
+            Self::WindUp { rebuilds, growth } => {
+                let times = if rebuilds == 1 { "once".to_owned() } else { format!("{rebuilds} times") };
+                write!(f, "wind-up: the inverse grew up to {growth:.1e}-fold and was formed anew {times}")?;
+            }
         }
         write!(f, " ({})", self.remedy())
     }

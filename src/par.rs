@@ -40,6 +40,9 @@ pub fn fold_blocks<T: Send, A>(
 
 /// Runs `f` on every chunk of `chunk` entries of `values`, in parallel, with the chunk's number.
 pub fn for_chunks<T: Send>(values: &mut [T], chunk: usize, f: impl Fn(usize, &mut [T]) + Sync) {
+    if values.len() <= chunk {
+        return values.chunks_mut(chunk.max(1)).enumerate().for_each(|(i, part)| f(i, part));
+    }
     values.par_chunks_mut(chunk.max(1)).enumerate().for_each(|(i, part)| f(i, part));
 }
 

@@ -1,10 +1,10 @@
 //! Estimators of the hypergradient ∇_v f − JᵀH⁻¹b at a given (v, θ), usable alone. They differ in how they come by q ≈ H⁻¹b:
-//! a dense solve, conjugate gradients on Hessian products, or an approximation of the Fisher matrix.
+//! a dense solve, conjugate gradients or Neumann's series on Hessian products, or an approximation of the Fisher matrix.
 
 use crate::curvature::{Approximation, CurvatureConfig};
 use crate::dense::{axpy, difference, norm};
 use crate::error::{Result, Status};
-use crate::inverse::{CgOptions, conjugate_gradients};
+use crate::inverse::{self, NeumannStep, SolveOptions, conjugate_gradients};
 use crate::model::FisherKind;
 use crate::operator::FromFn;
 use crate::oracle::{self, Check};
@@ -17,7 +17,7 @@ use crate::samples::Batch;
 pub struct Sampling<'a> {
     /// The outer samples of b and ∇_v f.
     pub outer: Batch<'a>,
-    /// The inner samples of Jᵀq (and of CG's Hessian products).
+    /// The inner samples of Jᵀq (and of the Hessian products of CG and Neumann's series).
     pub inner: Batch<'a>,
 }
 
@@ -66,11 +66,30 @@ pub fn exact(problem: &dyn Problem, v: &[f64], theta: &[f64], sampling: Sampling
 ///
 /// # Errors
 /// [`Error::Argument`](crate::Error::Argument) for bad options, and whatever the problem meets; how CG ended is in the status.
-pub fn cg(problem: &dyn Problem, v: &[f64], theta: &[f64], sampling: Sampling<'_>, options: CgOptions) -> Result<Hypergradient> {
+pub fn cg(problem: &dyn Problem, v: &[f64], theta: &[f64], sampling: Sampling<'_>, options: SolveOptions) -> Result<Hypergradient> {
     let hessian = FromFn::new(problem.inner_dim(), |u: &[f64]| problem.hvp(v, theta, sampling.inner, u));
     assemble(problem, (v, theta), sampling, |b| {
         let report = conjugate_gradients(&hessian, b, options)?;
-        Ok((report.solution, report.iterations, report.status))
+        Ok((report.solution, report.products, report.status))
+    })
+}
+
+/// q by Neumann's series on Hessian products.
+///
+/// # Errors
+/// [`Error::Argument`](crate::Error::Argument) for bad options, and whatever the problem meets; how the series ended is in the status.
+pub fn neumann(
+    problem: &dyn Problem,
+    v: &[f64],
+    theta: &[f64],
+    sampling: Sampling<'_>,
+    options: SolveOptions,
+    step: NeumannStep,
+) -> Result<Hypergradient> {
+    let hessian = FromFn::new(problem.inner_dim(), |u: &[f64]| problem.hvp(v, theta, sampling.inner, u));
+    assemble(problem, (v, theta), sampling, |b| {
+        let report = inverse::neumann(&hessian, b, options, step)?.solve;
+        Ok((report.solution, report.products, report.status))
     })
 }
 
@@ -108,8 +127,21 @@ pub fn check_estimators(problem: &dyn Problem, key: Key) -> Result<Vec<Check>> {
         check("hypergradient `exact` = oracle", exact(problem, &v, &theta, sampling)?, 1e-12),
         check(
             "hypergradient `cg` = oracle",
-            cg(problem, &v, &theta, sampling, CgOptions { tolerance: 1e-12, max_iterations: 10_000 })?,
+            cg(problem, &v, &theta, sampling, SolveOptions { tolerance: 1e-12, max_iterations: 10_000 })?,
             1e-8,
+        ),
+        // Slow by nature, its error the residual's 1e-7 times at most the condition number of H.
+        check(
+            "hypergradient `neumann` = oracle",
+            neumann(
+                problem,
+                &v,
+                &theta,
+                sampling,
+                SolveOptions { tolerance: 1e-7, max_iterations: 100_000 },
+                NeumannStep::default(),
+            )?,
+            1e-4,
         ),
     ];
     // The expected Fisher of all data is the Hessian of a GLM's likelihood: what is left is rounding.

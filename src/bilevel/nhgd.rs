@@ -150,6 +150,7 @@ impl Method for Nhgd {
             (Some(kept), Start::Warm) => kept,
             (slot, _) => slot.insert(self.fresh_curvature(problem, key)?),
         };
+        let before = curvature.status();
 
         for k in 0..config.inner_steps {
             let key = key.named("inner").child(k);
@@ -176,6 +177,10 @@ impl Method for Nhgd {
             let rows = config.curvature_samples.draw(n, key.named("rows"))?;
             curvature.decay(config.curvature_decay)?;
             curvature.absorb(&problem.scores(v, theta, rows.batch(), config.fisher, key.named("labels"))?)?;
+        }
+
+        if curvature.status() != before {
+            observer.notice(curvature.status());
         }
 
         observer.phase(Phase::OuterGradient);

@@ -51,6 +51,9 @@ pub trait Observer {
         Ok(())
     }
 
+    /// Something went wrong numerically in the step that is being taken, and was dealt with: the run goes on.
+    fn notice(&mut self, _status: Status) {}
+
     /// Whether to stop here: a time limit, a target, an interrupt.
     fn stop(&mut self) -> bool {
         false

@@ -5,7 +5,10 @@
 mod dense;
 mod low_rank;
 mod nystrom;
+mod rank_one;
+mod rank_one_smoothed;
 mod recovery;
+mod sherman_morrison;
 mod window;
 
 use std::any::Any;
@@ -15,10 +18,13 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 pub use dense::{Config as DenseConfig, Dense};
 pub use low_rank::LowRank;
 pub use nystrom::{Config as NystromConfig, Nystrom};
+pub use rank_one::{Config as RankOneConfig, RankOne};
+pub use rank_one_smoothed::{Config as RankOneSmoothedConfig, RankOneSmoothed};
+pub use sherman_morrison::{BatchScaling, DenseInverse, OnKnownCurvature, UpdateRows, Weighting};
 pub use window::{Config as WindowConfig, Window};
 
 use crate::dense::Matrix;
-use crate::error::{Error, Result, check_finite, check_len};
+use crate::error::{Error, Result, Status, check_finite, check_len};
 use crate::gradient::GradientBlock;
 use crate::inverse::KnownCurvature;
 use crate::operator::LinearOperator;
@@ -58,6 +64,11 @@ pub trait Curvature: Any + Send + Sync {
     /// # Errors
     /// [`Error::Argument`] before anything was absorbed, [`Error::Numerical`] if a factorization fails.
     fn approximate(&self) -> Result<Box<dyn Approximation>>;
+
+    /// What went wrong numerically so far, and was dealt with: [`Status::WindUp`]; [`Status::Converged`] for nothing.
+    fn status(&self) -> Status {
+        Status::Converged {}
+    }
 
     /// Versioned bytes that [`load`] turns back into this estimate.
     ///
@@ -175,6 +186,8 @@ families! {
     Window(window::Window): "the last m samples' rows, solved exactly in sample space";
     Nystrom(nystrom::Nystrom): "a streaming randomized Nyström sketch of all rows";
     Dense(dense::Dense): "the d × d matrix itself: the reference, for small d";
+    RankOne(rank_one::RankOne): "the paper's dense inverse of the mean of s sᵀ, updated row by row: for small d";
+    RankOneSmoothed(rank_one_smoothed::RankOneSmoothed): "the paper's dense inverse of the smoothed s sᵀ, updated row by row: for small d";
 }
 
 /// The version of the bytes that [`Curvature::save`] writes.

@@ -10,7 +10,7 @@ use crate::bounds::slope_with_limits;
 use crate::curvature::CurvatureConfig;
 use crate::dense::{difference, norm};
 use crate::error::{Error, Result, check_count, check_nonnegative, check_positive};
-use crate::inverse::CgOptions;
+use crate::inverse::SolveOptions;
 use crate::model::FisherKind;
 use crate::oracle::{NewtonOptions, exact_hypergradient, inner_solution};
 use crate::problem::{ClosedForm, Problem};
@@ -148,7 +148,7 @@ pub fn measure(problem: &dyn Problem, config: &Config, key: Key, table: &mut Tab
     table.push(["exact", "", "", "products", &exact.products.to_string(), "0", &error(&exact.value)])?;
     for &products in &config.products {
         // The tolerance is out of reach, so that the number of products decides.
-        let options = CgOptions { tolerance: 1e-15, max_iterations: products };
+        let options = SolveOptions { tolerance: 1e-15, max_iterations: products };
         let estimate = bilevel::cg(problem, &v, &theta, sampling, options)?;
         table.push(["cg", "", "", "products", &products.to_string(), "0", &error(&estimate.value)])?;
     }

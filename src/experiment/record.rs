@@ -53,7 +53,7 @@ pub struct Manifest {
     pub counts: Vec<String>,
     /// The values of `method` that are baselines: one row a seed, no steps.
     pub baselines: Vec<String>,
-    /// Failed or stopped runs, by `method/seed`, with the reason.
+    /// Runs that failed, stopped or gave notice of something, by `method/seed`, with the reason.
     pub incidents: BTreeMap<String, String>,
 }
 

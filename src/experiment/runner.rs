@@ -8,7 +8,7 @@ use super::config::{Config, Run};
 use super::hypergradient_errors;
 use super::record::{Manifest, RECORD_VERSION, Record, Table, cell};
 use crate::bilevel::{self, Ended, Observer, Phase, State, Stop};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Status};
 use crate::model;
 use crate::oracle::{self, Check, NewtonOptions, inner_solution};
 use crate::par;
@@ -35,7 +35,7 @@ pub trait Environment {
 /// Runs everything that the configuration names.
 ///
 /// # Errors
-/// Whatever building the problem or running it meets. A run that diverges is an incident of the record, not an error.
+/// Whatever building the problem or running it meets. A run that diverges, or gives notice, is an incident of the record, not an error.
 pub fn run(config: &Config, source: &DataSource, machine: BTreeMap<String, String>, world: &mut dyn Environment) -> Result<Record> {
     let mut work = Work { done: 0, total: total_work(config), world };
     work.advance(0, "preparing");
@@ -238,12 +238,18 @@ fn run_method(
         seconds: [0.0; Phase::ALL.len() + 1],
         current: None,
         since: begun,
+        step: 0,
+        noticed: None,
     };
     let method = run.method.build()?;
     let outcome = bilevel::run(problem, method.as_ref(), Key::new(seed).named("run"), Stop::after(run.outer_steps), &mut recorder)?;
+    let noticed = recorder.noticed.map(|(first, status)| format!("since outer step {first}: {status}"));
     match outcome.ended {
-        Ended::Steps | Ended::Budget => Ok(None),
-        Ended::Failed(status) => Ok(Some(format!("after {} outer steps: {status}", outcome.state.step))),
+        Ended::Steps | Ended::Budget => Ok(noticed),
+        Ended::Failed(status) => {
+            let failed = format!("after {} outer steps: {status}", outcome.state.step);
+            Ok(Some(noticed.into_iter().chain([failed]).collect::<Vec<_>>().join("; ")))
+        }
         Ended::Observer => Err(Error::Numerical { operation: "experiment", reason: "interrupted; nothing was written".to_owned() }),
     }
 }
@@ -262,6 +268,10 @@ struct Recorder<'a, 'w> {
     seconds: [f64; Phase::ALL.len() + 1],
     current: Option<usize>,
     since: Duration,
+    /// The step that is being taken.
+    step: u64,
+    /// What the method gave notice of: first when, last what.
+    noticed: Option<(u64, Status)>,
 }
 
 impl Recorder<'_, '_> {
@@ -280,8 +290,17 @@ impl Observer for Recorder<'_, '_> {
         self.switch_to(Phase::ALL.iter().position(|(p, _)| *p == phase));
     }
 
+    fn notice(&mut self, status: Status) {
+        let first = self.noticed.map_or(self.step, |(first, _)| first);
+        self.noticed = Some((first, status));
+    }
+
     fn stepped(&mut self, state: &State, counts: OracleCounts) -> Result<()> {
         self.switch_to(Some(EVALUATION));
+        self.step = state.step + 1;
+        // A state that was saved does not give notice anew.
+        let known = state.curvature.as_ref().map(|c| c.status()).filter(|status| !status.is_converged());
+        self.noticed = self.noticed.or(known.map(|status| (state.step, status)));
         let ((label, seed), (every, last)) = (self.identity, self.schedule);
         if state.step.is_multiple_of(every) || state.step == last {
             let total = self.seconds[..EVALUATION].iter().sum();

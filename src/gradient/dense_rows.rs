@@ -1,5 +1,7 @@
 //! Per-sample gradients that are stored as they are: the form for a user's own gradients and for the factors of a sketch.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use super::check_rows;
@@ -74,6 +76,10 @@ impl DenseRows {
 
     pub(super) fn squared_row_norms(&self) -> Vec<f64> {
         (0..self.rows()).map(|i| dot(self.transposed.col(i), self.transposed.col(i))).collect()
+    }
+
+    pub(super) fn expand(&self, range: Range<usize>) -> Matrix {
+        self.transposed.columns(range).to_matrix()
     }
 
     pub(super) fn last_samples(&self, count: usize) -> Self {

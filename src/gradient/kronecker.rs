@@ -3,6 +3,8 @@
 //!
 //! **Flattening order.** θ is the p × C weight matrix column by column: θ[k·p + j] weighs input j for output k.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use super::check_rows;
@@ -160,6 +162,15 @@ impl KroneckerRows {
         let inputs: Vec<f64> = (0..self.samples()).map(|i| dot(self.inputs.col(i), self.inputs.col(i))).collect();
         let delta = |row| dot(self.deltas.col(row), self.deltas.col(row));
         (0..self.rows()).map(|row| inputs[row / self.rows_per_sample] * delta(row)).collect()
+    }
+
+    /// Entry k·p + j of row i is x_j δ_k.
+    pub(super) fn expand(&self, range: Range<usize>) -> Matrix {
+        let (p, r) = (self.input_width(), self.rows_per_sample);
+        Matrix::from_fn(self.dim(), range.len(), |entry, i| {
+            let row = range.start + i;
+            self.inputs[(entry % p, row / r)] * self.deltas[(entry / p, row)]
+        })
     }
 
     pub(super) fn last_samples(&self, count: usize) -> Self {

@@ -1,11 +1,13 @@
 //! Blocks of per-sample gradients. A [`GradientBlock`] stands for a matrix G whose rows are √w_i s_i, s_i = ∇_θ ℓ_i, so that
-//! GᵀG / samples estimates Σ w_i s_i s_iᵀ / n. Curvatures meet gradients only through the operations here; a factored block
-//! is never expanded by any of them.
+//! GᵀG / samples estimates Σ w_i s_i s_iᵀ / n. Curvatures meet gradients only through the operations here; none of them
+//! expands a factored block, but `expand` the few rows it is asked for.
 //!
 //! `samples` and `rows` are two numbers: the expected Fisher has several rows a sample. Means divide by samples, never by rows.
 
 mod dense_rows;
 mod kronecker;
+
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
@@ -113,6 +115,18 @@ impl GradientBlock {
     /// The squared Euclidean norm of every row.
     pub fn squared_row_norms(&self) -> Vec<f64> {
         each_form!(self, rows => rows.squared_row_norms())
+    }
+
+    /// Some rows as they are, as the columns of a d × range matrix: for updates that take one row at a time.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for rows that are not there.
+    pub fn expand(&self, range: Range<usize>) -> Result<Matrix> {
+        if range.start > range.end || range.end > self.rows() {
+            let expected = format!("a range within the {} rows", self.rows());
+            return Err(Error::argument("rows", expected, format_args!("{range:?}")));
+        }
+        Ok(each_form!(self, rows => rows.expand(range)))
     }
 
     /// The rows of the last `count` samples (all of them if there are fewer).

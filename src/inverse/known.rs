@@ -59,6 +59,11 @@ impl KnownCurvature {
         }
     }
 
+    /// Whether Λ = 0.
+    pub fn is_zero(&self) -> bool {
+        (0..self.dim()).all(|i| self.entry(i) == 0.0)
+    }
+
     /// Entry i of the diagonal.
     pub fn entry(&self, i: usize) -> f64 {
         match &self.0 {
@@ -147,6 +152,8 @@ mod tests {
         }
         let mixed = KnownCurvature::diagonal(vec![3.0, 0.0]).unwrap();
         assert_eq!(mixed.min_eigenvalue(), 0.0);
+        assert!(!mixed.is_zero() && !scalar.is_zero());
+        assert!(KnownCurvature::scalar(3, 0.0).unwrap().is_zero() && KnownCurvature::diagonal(vec![0.0; 2]).unwrap().is_zero());
         assert!(mixed.solve_in_place(&mut Matrix::zeros(2, 1)).unwrap_err().to_string().contains("add damping"));
     }
 

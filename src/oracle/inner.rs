@@ -3,7 +3,7 @@
 
 use crate::dense::{Cholesky, axpy, dot, norm};
 use crate::error::{Error, Result, Status, check_len, check_positive};
-use crate::inverse::{CgOptions, conjugate_gradients};
+use crate::inverse::{SolveOptions, conjugate_gradients};
 use crate::operator::FromFn;
 use crate::problem::Problem;
 use crate::samples::Batch;
@@ -90,7 +90,7 @@ fn newton_direction(
     }
     let hessian = FromFn::new(problem.inner_dim(), |u: &[f64]| problem.hvp(v, theta, Batch::All, u));
     // Superlinear convergence: the forcing term falls with the gradient.
-    let forcing = CgOptions { tolerance: norm(gradient).sqrt().min(0.1), max_iterations: 2000 };
+    let forcing = SolveOptions { tolerance: norm(gradient).sqrt().min(0.1), max_iterations: 2000 };
     let report = conjugate_gradients(&hessian, &rhs, forcing)?;
     match report.status {
         Status::NegativeCurvature { .. } if report.iterations == 0 => Ok(Err(report.status)),
