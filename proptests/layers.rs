@@ -33,7 +33,7 @@ const PLACES: [(&[&str], &[&str]); 5] = [
     (&["rand", "rand_distr", "rand_xoshiro"], &["rng.rs"]),
     (&["rayon"], &["par.rs"]),
     (&["faer"], &["dense.rs"]),
-    (&["clap", "indicatif", "comfy_table"], &["cli/", "cli.rs", "main.rs"]),
+    (&["clap", "indicatif", "comfy_table", "signal_hook"], &["cli/", "cli.rs", "main.rs"]),
     (&["plotters", "maud"], &["report/", "report.rs"]),
 ];
 

@@ -14,6 +14,7 @@ use crate::experiment::config::Config;
 use crate::experiment::record::Record;
 
 #[derive(Args)]
+#[command(after_help = super::STOPPING)]
 pub(super) struct Arguments {
     #[command(flatten)]
     output: Output,

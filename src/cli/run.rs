@@ -6,9 +6,11 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::terminal::{Terminal, machine, say, say_json, say_table};
+use super::session::Session;
+use super::terminal::{machine, quoted, say, say_json, say_table};
 use super::{Common, Output};
 use crate::error::{Error, Result};
+use crate::experiment::checkpoint::Checkpoint;
 use crate::experiment::config::Config;
 use crate::experiment::record::{Record, Table, Writer};
 use crate::experiment::runner;
@@ -16,17 +18,28 @@ use crate::problem::DataSource;
 use crate::report;
 
 #[derive(Args)]
+#[command(after_help = super::STOPPING)]
 pub(super) struct Arguments {
-    /// The configuration, as TOML
-    config: PathBuf,
+    /// The configuration, as TOML; with --resume only to check that it is the one of the unfinished run
+    #[arg(required_unless_present = "resume")]
+    config: Option<PathBuf>,
+    /// Go on with the unfinished run in this folder, to the same rows as if it had never stopped
+    #[arg(long, value_name = "DIR", conflicts_with = "out")]
+    resume: Option<PathBuf>,
     #[command(flatten)]
     output: Output,
 }
 
 pub(super) fn main(arguments: &Arguments, common: &Common) -> Result<ExitCode> {
-    let config = Config::read(&arguments.config)?;
-    let name = arguments.config.file_stem().map_or("run".into(), |stem| stem.to_string_lossy().into_owned());
-    let (record, folder, seconds) = execute(config, &name, &arguments.output, common)?;
+    let config = arguments.config.as_deref().map(Config::read).transpose()?;
+    let (record, folder, seconds) = match (&arguments.resume, config, &arguments.config) {
+        (None, Some(config), Some(path)) => {
+            let name = path.file_stem().map_or("run".into(), |stem| stem.to_string_lossy().into_owned());
+            execute(config, &name, &arguments.output, common)?
+        }
+        (Some(folder), config, _) => resume(folder, config, &arguments.output, common)?,
+        _ => return Err(Error::argument("CONFIG", "a configuration, or --resume", "neither")),
+    };
     if common.json {
         say_json(&as_json(&record, &folder, seconds)?)?;
     } else {
@@ -37,30 +50,59 @@ pub(super) fn main(arguments: &Arguments, common: &Common) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Runs an experiment and writes its record and report: all of it, or nothing.
+/// Runs an experiment and writes its record and report: all of it, or a checkpoint to go on from, or nothing.
 pub(super) fn execute(mut config: Config, name: &str, output: &Output, common: &Common) -> Result<(Record, PathBuf, f64)> {
     if let Some(seed) = output.seed {
         config.seeds = vec![seed];
     }
     let folder = output.out.clone().unwrap_or_else(|| first_free(Path::new("nhgd-output"), name));
-    let writer = Writer::create(&folder)?;
-    let source = DataSource { folder: common.data.clone() };
-    let mut terminal = Terminal::new()?;
-    let written = runner::run(&config, &source, machine(), &mut terminal).and_then(|record| {
-        record.write_tables(&writer)?;
-        report::write(&record, &writer)?;
-        Ok(record)
-    });
-    terminal.clear();
-    match written {
-        Ok(record) => {
-            writer.finish(&record.manifest)?;
-            Ok((record, folder, terminal.seconds()))
-        }
+    let data = data_folder(common);
+    let mut session = Session::new(Writer::create(&folder)?, &common.interrupts, output.checkpoint_every)?;
+    match runner::run(&config, &DataSource { folder: data }, machine(), &mut session).and_then(|record| session.complete(record)) {
+        // Where data or disk failed, what was done may be gone on with; anything else would fail again.
+        Err(error @ (Error::Io { .. } | Error::Data { .. })) if session.kept_work() => Err(with_way_on(error, &folder)),
+        Err(error @ Error::Interrupted { .. }) => Err(with_way_on(error, &folder)),
         Err(error) => {
-            writer.abandon();
+            session.abandon();
             Err(error)
         }
+        Ok(record) => Ok((record, folder, session.seconds())),
+    }
+}
+
+/// `--data`, as it will be found from any working directory.
+fn data_folder(common: &Common) -> Option<PathBuf> {
+    common.data.as_ref().map(|data| std::path::absolute(data).unwrap_or(data.clone()))
+}
+
+/// Goes on with the unfinished run in `folder`. Whatever happens, the last good checkpoint stays until the record is complete.
+fn resume(folder: &Path, config: Option<Config>, output: &Output, common: &Common) -> Result<(Record, PathBuf, f64)> {
+    let writer = Writer::resume(folder)?;
+    let checkpoint = Checkpoint::read(folder)?;
+    if config.is_some() || output.seed.is_some() {
+        let mut config = config.map_or_else(|| checkpoint.config(), Ok)?;
+        if let Some(seed) = output.seed {
+            config.seeds = vec![seed];
+        }
+        checkpoint.check_config(&config)?;
+    }
+    writer.clear_leftovers();
+    let data = data_folder(common).or_else(|| checkpoint.data_folder.as_ref().map(PathBuf::from));
+    let mut session = Session::new(writer, &common.interrupts, output.checkpoint_every)?;
+    let written = runner::resume(checkpoint, &DataSource { folder: data }, machine(), &mut session);
+    match written.and_then(|record| session.complete(record)) {
+        Ok(record) => Ok((record, folder.to_owned(), session.seconds())),
+        Err(error @ Error::Interrupted { .. }) => Err(with_way_on(error, folder)),
+        Err(error) => Err(error),
+    }
+}
+
+/// The error, and how to go on from the checkpoint that is kept.
+fn with_way_on(error: Error, folder: &Path) -> Error {
+    let way_on = format!("go on with: nhgd run --resume {}", quoted(folder));
+    match error {
+        Error::Interrupted { standing } => Error::Interrupted { standing: format!("{standing}; {way_on}") },
+        error => Error::data(folder, format_args!("{error}; {way_on}")),
     }
 }
 
