@@ -34,7 +34,7 @@ const PLACES: [(&[&str], &[&str]); 6] = [
     (&["rayon"], &["par.rs"]),
     (&["faer"], &["dense.rs"]),
     (&["statrs"], &["bounds/"]),
-    (&["clap", "indicatif", "comfy_table"], &["cli/", "cli.rs", "main.rs"]),
+    (&["clap", "indicatif", "comfy_table", "signal_hook"], &["cli/", "cli.rs", "main.rs"]),
     (&["plotters", "maud"], &["report/", "report.rs"]),
 ];
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// The crate's result type.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Misuse, or an environment that failed.
+/// Misuse, or an environment that failed or asked to stop.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 #[allow(missing_docs)] // The messages name the fields.
@@ -39,6 +39,9 @@ pub enum Error {
     /// The operating system refused.
     #[error("{}: {action}: {source}", path.display())]
     Io { path: PathBuf, action: &'static str, source: std::io::Error },
+    /// Someone outside asked to stop; `standing` says how far the work had come.
+    #[error("interrupted {standing}")]
+    Interrupted { standing: String },
 }
 
 impl Error {
@@ -77,7 +80,7 @@ impl Error {
 
     /// Whether the data or the environment failed (exit code 1) rather than the use or the configuration (exit code 2).
     pub fn is_environment(&self) -> bool {
-        matches!(self, Self::Data { .. } | Self::Io { .. } | Self::Numerical { .. })
+        matches!(self, Self::Data { .. } | Self::Io { .. } | Self::Numerical { .. } | Self::Interrupted { .. })
     }
 }
 

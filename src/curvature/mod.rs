@@ -203,8 +203,8 @@ struct Saved {
     payload: Vec<u8>,
 }
 
-/// FNV-1a.
-fn checksum(bytes: &[u8]) -> u64 {
+/// FNV-1a: notices a changed byte, and is no protection against a forged one.
+pub(crate) fn checksum(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, &b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
 }
 
