@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::record::{Table, cell};
 use crate::bilevel::{self, Sampling};
 use crate::curvature::CurvatureConfig;
-use crate::dense::{difference, norm};
+use crate::dense::relative_error;
 use crate::error::{Error, Result, check_count, check_nonnegative, check_positive};
 use crate::inverse::CgOptions;
 use crate::model::FisherKind;
@@ -77,8 +77,9 @@ pub fn table() -> Table {
 /// Measures everything on one problem and adds it to `table`; `advance` is called after each piece of work.
 ///
 /// # Errors
-/// [`Error::Numerical`] where the inner problem cannot be solved, and whatever the problem meets.
+/// [`Error::Argument`] for bad settings, [`Error::Numerical`] where the inner problem cannot be solved, and whatever the problem meets.
 pub fn measure(problem: &dyn Problem, config: &Config, key: Key, table: &mut Table, mut advance: impl FnMut()) -> Result<()> {
+    config.validate()?;
     let normals = key.named("outer").stream().normals(problem.outer_dim());
     let v: Vec<f64> = normals.iter().map(|x| config.outer_spread * x).collect();
     let solution = inner_solution(problem, &v, &problem.initial().1, NewtonOptions::default())?;
@@ -87,7 +88,7 @@ pub fn measure(problem: &dyn Problem, config: &Config, key: Key, table: &mut Tab
     }
     let theta = solution.theta;
     let reference = exact_hypergradient(problem, &v, &theta)?;
-    let error = |found: &[f64]| cell(norm(&difference(found, &reference)) / norm(&reference));
+    let error = |found: &[f64]| cell(relative_error(found, &reference));
     let sampling = Sampling::default();
 
     let exact = bilevel::exact(problem, &v, &theta, sampling)?;

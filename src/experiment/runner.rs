@@ -35,8 +35,10 @@ pub trait Environment {
 /// Runs everything that the configuration names.
 ///
 /// # Errors
-/// Whatever building the problem or running it meets. A run that diverges is an incident of the record, not an error.
+/// [`Error::Argument`] for a configuration with a value outside its domain, and whatever building the problem or running it meets. A
+/// run that diverges is an incident of the record, not an error.
 pub fn run(config: &Config, source: &DataSource, machine: BTreeMap<String, String>, world: &mut dyn Environment) -> Result<Record> {
+    config.validate().map_err(|(_, error)| error)?;
     let mut work = Work { done: 0, total: total_work(config), world };
     work.advance(0, "preparing");
     let checks = if config.checks { Some(check_table(&all_checks(Key::new(config.seeds[0]))?)?) } else { None };
