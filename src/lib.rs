@@ -52,7 +52,7 @@
 //! # Layout
 //!
 //! Imports go downwards only: [`error`], [`rng`], [`par`], [`dense`] → [`operator`] → [`samples`] → [`gradient`] → [`inverse`] →
-//! {[`model`], [`curvature`], [`data`]} → [`problem`] → [`oracle`] → [`bilevel`] → `experiment` → `report` → `cli`. A problem,
+//! {[`model`], [`curvature`], [`data`]} → [`problem`] → [`oracle`] → [`bilevel`] → {`experiment`, [`testkit`]} → `report` → `cli`. A problem,
 //! method, model or curvature family is one file and one registry line.
 //!
 //! Features: `io` (files, configurations, records), `plot` (pictures and the page), `cli` (the command; default). Without them
@@ -81,6 +81,7 @@ pub mod problem;
 pub mod report;
 pub mod rng;
 pub mod samples;
+pub mod testkit;
 
 pub use error::{Error, Result, Status};
 
