@@ -54,6 +54,14 @@ macro_rules! methods {
             /// Name and description of every method.
             pub const REGISTRY: &'static [(&'static str, &'static str)] = &[$(($method::NAME, $about)),*];
 
+            /// The method's default settings.
+            pub fn default_of(name: &str) -> Option<Self> {
+                match name {
+                    $($method::NAME => Some(Self::$variant($module::Config::default())),)*
+                    _ => None,
+                }
+            }
+
             /// Checks the settings.
             ///
             /// # Errors

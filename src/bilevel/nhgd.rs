@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::schedule::{SampleCount, StepSize};
 use super::{Method, Observer, Phase, State};
 use crate::curvature::{Curvature, CurvatureConfig};
-use crate::dense::axpy;
+use crate::dense::add_scaled;
 use crate::error::{Error, Result, Status, check_count, check_nonnegative};
 use crate::model::FisherKind;
 use crate::problem::{OuterGradient, Problem};
@@ -166,7 +166,7 @@ impl Method for Nhgd {
             }
 
             observer.phase(Phase::InnerStep);
-            axpy(-config.inner_step_size.at(*step * config.inner_steps + k), &gradient, theta);
+            add_scaled("grad_inner", -config.inner_step_size.at(*step * config.inner_steps + k), &gradient, theta)?;
             if !theta.iter().all(|x| x.is_finite()) {
                 return Ok(Status::Diverged { step: *step });
             }
@@ -193,10 +193,10 @@ impl Method for Nhgd {
 
         observer.phase(Phase::CrossProduct);
         let cross = config.cross_samples.draw(n, key.named("cross"))?;
-        axpy(-1.0, &problem.cross_vjp(v, theta, cross.batch(), &q)?, &mut hypergradient);
+        add_scaled("cross_vjp", -1.0, &problem.cross_vjp(v, theta, cross.batch(), &q)?, &mut hypergradient)?;
 
         observer.phase(Phase::OuterStep);
-        axpy(-config.outer_step_size.at(*step), &hypergradient, v);
+        add_scaled("hypergradient", -config.outer_step_size.at(*step), &hypergradient, v)?;
         Ok(Status::Converged {})
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Approximation, Interval};
 use crate::dense::Matrix;
-use crate::error::{Result, check_positive};
+use crate::error::{Result, check_finite, check_len, check_positive};
 use crate::gradient::GradientBlock;
 use crate::inverse::{KnownCurvature, Woodbury};
 use crate::operator::LinearOperator;
@@ -19,9 +19,10 @@ impl LowRank {
     /// The approximation RᵀR/m with an interval for its residual.
     ///
     /// # Errors
-    /// [`Error::Argument`](crate::Error::Argument) for a mass that is not positive.
+    /// [`Error::Argument`](crate::Error::Argument) for a mass that is not positive, [`Error::NotFinite`](crate::Error::NotFinite).
     pub fn new(rows: GradientBlock, mass: f64, interval: Option<Interval>) -> Result<Self> {
         check_positive("mass", mass)?;
+        rows.check_finite()?;
         Ok(Self { rows, mass, interval })
     }
 
@@ -37,6 +38,8 @@ impl LinearOperator for LowRank {
     }
 
     fn apply(&self, x: &[f64]) -> Result<Vec<f64>> {
+        check_len("x", x.len(), self.dim())?;
+        check_finite("x", x)?;
         Ok(self.apply_columns(&Matrix::column(x.to_vec()))?.into_vec())
     }
 

@@ -91,9 +91,10 @@ pub trait Approximation: LinearOperator {
     /// (F̂ + Λ')⁻¹ b.
     ///
     /// # Errors
-    /// As [`inverse`](Self::inverse).
+    /// As [`inverse`](Self::inverse), and [`Error::NotFinite`].
     fn solve(&self, known: &KnownCurvature, rhs: &[f64]) -> Result<Vec<f64>> {
         check_len("rhs", rhs.len(), self.dim())?;
+        check_finite("rhs", rhs)?;
         self.inverse(known)?.apply(rhs)
     }
 

@@ -62,6 +62,10 @@ impl Nystrom {
         if size > dim {
             return Err(Error::argument("sketch_size", format_args!("at most the dimension {dim}"), size));
         }
+        // Beyond this the address space ends; what memory there is, the system knows.
+        if dim > isize::MAX as usize / size_of::<f64>() / size {
+            return Err(Error::argument("dim", format_args!("a d × {size} sketch that can be addressed"), dim));
+        }
         let gaussian = Matrix::from_columns(dim, size, key.stream().normals(dim * size))?;
         let (omega, _) = qr(&gaussian)?;
         Ok(Self { key, omega, sketch: Matrix::zeros(dim, size), mass: 0.0, trace: CompensatedSum::default(), rounding: 0.0 })

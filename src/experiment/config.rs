@@ -128,7 +128,7 @@ impl Config {
     }
 
     /// Checks every value; an error comes with the number of the run it is in.
-    fn validate(&self) -> std::result::Result<(), (Option<usize>, Error)> {
+    pub(super) fn validate(&self) -> std::result::Result<(), (Option<usize>, Error)> {
         let top = |result: Result<()>| result.map_err(|e| (None, e));
         top(check_count("seeds", self.seeds.len()))?;
         top(check_count("record_every", self.record_every as usize))?;

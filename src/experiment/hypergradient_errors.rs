@@ -8,7 +8,7 @@ use super::record::{Table, cell};
 use crate::bilevel::{self, Sampling};
 use crate::bounds::slope_with_limits;
 use crate::curvature::CurvatureConfig;
-use crate::dense::{difference, norm};
+use crate::dense::relative_error;
 use crate::error::{Error, Result, check_count, check_nonnegative, check_positive};
 use crate::inverse::SolveOptions;
 use crate::model::FisherKind;
@@ -168,7 +168,7 @@ impl<'a> Reference<'a> {
 
     /// ‖h − ∇Φ‖ / ‖∇Φ‖.
     fn error(&self, found: &[f64]) -> String {
-        cell(norm(&difference(found, &self.hypergradient)) / norm(&self.hypergradient))
+        cell(relative_error(found, &self.hypergradient))
     }
 
     fn by_products(&self, table: &mut Table) -> Result<()> {

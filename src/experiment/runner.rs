@@ -51,9 +51,11 @@ pub trait Environment {
 /// Runs everything that the configuration names.
 ///
 /// # Errors
-/// [`Error::Interrupted`] when asked to stop, after a last checkpoint, and whatever building the problem or running it meets. A run
+/// [`Error::Argument`] for a configuration with a value outside its domain, [`Error::Interrupted`] when asked to stop, after a last
+/// checkpoint, and whatever building the problem or running it meets. A run
 /// that diverges is an incident of the record, not an error.
 pub fn run(config: &Config, source: &DataSource, machine: BTreeMap<String, String>, world: &mut dyn Environment) -> Result<Record> {
+    config.validate().map_err(|(_, error)| error)?;
     let checkpoint = Checkpoint::new(config, source)?;
     world.keep(&checkpoint)?;
     go_on(config, checkpoint, source, machine, world)

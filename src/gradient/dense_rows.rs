@@ -6,21 +6,36 @@ use serde::{Deserialize, Serialize};
 
 use super::check_rows;
 use crate::dense::{Matrix, dot, gram, matmul, matmul_add};
-use crate::error::{self, Result, check_count};
+use crate::error::{self, Error, Result, check_count};
 
 /// A block G of stored rows. They are kept as the columns of a d × rows matrix, so that a gradient is contiguous.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Stored")]
 pub struct DenseRows {
     transposed: Matrix,
     rows_per_sample: usize,
+}
+
+/// Rows as they were read, not yet checked.
+#[derive(Deserialize)]
+struct Stored {
+    transposed: Matrix,
+    rows_per_sample: usize,
+}
+
+impl TryFrom<Stored> for DenseRows {
+    type Error = Error;
+
+    fn try_from(Stored { transposed, rows_per_sample }: Stored) -> Result<Self> {
+        Self::new(transposed, rows_per_sample)
+    }
 }
 
 impl DenseRows {
     /// The block whose rows are the columns of `transposed` (d × rows); each sample has `rows_per_sample` adjacent ones.
     ///
     /// # Errors
-    /// [`Error::Argument`](crate::Error::Argument) for an empty block or a wrong number of rows,
-    /// [`Error::NotFinite`](crate::Error::NotFinite).
+    /// [`Error::Argument`] for an empty block or a wrong number of rows, [`Error::NotFinite`].
     pub fn new(transposed: Matrix, rows_per_sample: usize) -> Result<Self> {
         check_count("dimension", transposed.nrows())?;
         check_rows(transposed.ncols(), rows_per_sample)?;

@@ -60,26 +60,33 @@ impl GradientBlock {
     /// GΩ, for Ω d × ℓ: rows × ℓ, at 2·d·ℓ flops a sample.
     ///
     /// # Errors
-    /// [`Error::Shape`].
+    /// [`Error::Shape`]; [`Error::NotFinite`] for Ω, or for a product that overflows.
     pub fn project(&self, omega: &Matrix) -> Result<Matrix> {
         check_shape("omega", omega, self.dim(), omega.ncols())?;
-        each_form!(self, rows => rows.project(omega))
+        let product = each_form!(self, rows => rows.project(omega))?;
+        // What is not finite in Ω is not finite in the product, which is far smaller.
+        if check_finite("product", product.as_slice()).is_err() {
+            check_finite("omega", omega.as_slice())?;
+            check_finite("gradient rows times omega", product.as_slice())?;
+        }
+        Ok(product)
     }
 
     /// Y += GᵀC, for C rows × ℓ and Y d × ℓ, at 2·d·ℓ flops a sample.
     ///
     /// # Errors
-    /// [`Error::Shape`].
+    /// [`Error::Shape`], [`Error::NotFinite`] for C.
     pub fn accumulate_into(&self, coefficients: &Matrix, y: &mut Matrix) -> Result<()> {
         check_shape("coefficients", coefficients, self.rows(), coefficients.ncols())?;
         check_shape("y", &*y, self.dim(), coefficients.ncols())?;
+        check_finite("coefficients", coefficients.as_slice())?;
         each_form!(self, rows => rows.accumulate_into(coefficients, y))
     }
 
     /// GᵀC, for C rows × ℓ: d × ℓ.
     ///
     /// # Errors
-    /// [`Error::Shape`].
+    /// As [`accumulate_into`](Self::accumulate_into).
     pub fn accumulate(&self, coefficients: &Matrix) -> Result<Matrix> {
         let mut y = Matrix::zeros(self.dim(), coefficients.ncols());
         self.accumulate_into(coefficients, &mut y)?;
@@ -137,7 +144,7 @@ impl GradientBlock {
         }
     }
 
-    /// Multiplies every row.
+    /// Multiplies every row. A factor that is not finite makes a block that everything else refuses.
     pub fn scale(&mut self, factor: f64) {
         each_form!(self, rows => rows.scale(factor));
     }
