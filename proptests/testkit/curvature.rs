@@ -88,6 +88,7 @@ enum Fault {
     MergesAnything,
     TakesOneSampleFewerInChunks,
     NarrowInterval,
+    WideInterval,
     HasNoInterval,
     ForgetsTheKnownCurvature,
     WrongTrace,
@@ -293,6 +294,7 @@ impl Approximation for PlainApproximation {
         let hi = match (self.kept, self.fault) {
             (Kept::Diagonal | Kept::WithPrior(_), _) | (_, Fault::HasNoInterval) => return None,
             (_, Fault::NarrowInterval) => 0.0,
+            (_, Fault::WideInterval) => self.matrix.trace(),
             _ => ROUNDING * self.matrix.trace(),
         };
         Some(Interval { lo: -hi, hi, certainty: Certainty::Deterministic {} })
@@ -373,6 +375,7 @@ fn wrong_families_are_rejected_by_the_claim_that_they_break() {
         (Fault::MergesAnything, "an estimate of another kind does not merge"),
         (Fault::TakesOneSampleFewerInChunks, "chunks of the stream do not matter"),
         (Fault::NarrowInterval, "the interval holds the spectrum of the residual"),
+        (Fault::WideInterval, "the interval of an estimate that keeps everything is as narrow as rounding"),
         (Fault::HasNoInterval, "the interval is there where it is claimed, and only there"),
         (Fault::ForgetsTheKnownCurvature, "solve is (F̂ + Λ')⁻¹b"),
         (Fault::WrongTrace, "trace is tr F̂"),

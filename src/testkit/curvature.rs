@@ -278,6 +278,12 @@ impl Suite<'_> {
             Ok(approximation.interval().is_some() == (self.claims.interval == Intervals::Given))
         });
         if let Some(interval) = approximation.interval() {
+            if matches!(self.claims.estimate, Agreement::Within(_)) {
+                report.within("the interval of an estimate that keeps everything is as narrow as rounding", case, 1e-8, || {
+                    let width = interval.hi - interval.lo;
+                    Ok(if width < f64::MIN_POSITIVE { 0.0 } else { width / f.trace() })
+                });
+            }
             report.holds("the interval holds the spectrum of the residual", case, || {
                 let residual = match self.claims.target {
                     Target::Fisher => fisher_minus(&history.parts(), Some(f)),
