@@ -284,7 +284,7 @@ impl Suite<'_> {
         report.refuses(claim, "gradient", || self.model.gradient(Weighted::ones(&short, Batch::Indices(&last)), theta));
         report.refuses(claim, "accuracy", || self.model.accuracy(&short, Batch::Indices(&last), theta));
         // Other targets have no classes.
-        #[allow(irrefutable_let_patterns)]
+
         if let Targets::Classes { labels, classes } = &samples.targets {
             let mut beyond = labels.clone();
             beyond[0] = *classes as u32;
