@@ -84,6 +84,37 @@ fn bad_configurations_are_refused_with_their_line() {
     assert_eq!(nhgd(&["reproduce", "--threads", "0"]).status.code(), Some(2));
 }
 
+/// The inverse winds up within the run, which goes on to its end and gives the bytes of any other.
+#[test]
+fn a_wound_up_inverse_is_an_incident_of_the_record() {
+    let dir = tempfile::tempdir().unwrap();
+    let family = "curvature.rank-one-smoothed";
+    let text = GOOD.replace("seeds = [1, 2]", "seeds = [1]\nbaselines = false").replace(
+        "curvature.window.samples = 64",
+        &format!("inner_steps = 3\n{family} = {{ gamma = 0.3, rows = \"samples\", known_curvature = \"ignore\" }}"),
+    );
+    let config = write(dir.path(), "c.toml", &text);
+    let out = dir.path().join("out");
+    let output = nhgd(&["run", &config, "--out", out.to_str().unwrap()]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let manifest: serde_json::Value = serde_json::from_slice(&fs::read(out.join("manifest.json")).unwrap()).unwrap();
+    let incident = manifest["incidents"]["nhgd/1"].as_str().unwrap();
+    for part in ["since outer step 2", "wind-up", "formed anew", "raise beta"] {
+        assert!(incident.contains(part), "{incident}");
+    }
+    assert!(String::from_utf8_lossy(&output.stdout).contains("wind-up"), "said at the end, too");
+    assert!(fs::read_to_string(out.join("report.html")).unwrap().contains("wind-up"));
+    assert!(fs::read_to_string(out.join("rows.csv")).unwrap().lines().last().unwrap().starts_with("nhgd,1,5,"));
+    // Without leave to ignore the ridge and the damping the same run is refused, in one line that says how to get it.
+    let config = write(dir.path(), "c.toml", &text.replace(", known_curvature = \"ignore\"", ""));
+    let output = nhgd(&["run", &config, "--out", dir.path().join("other").to_str().unwrap()]);
+    refused(&output, 2, &["rank-one-smoothed", "known_curvature = \"ignore\"", "`window`"]);
+    let config = write(dir.path(), "c.toml", &text.replace("gamma = 0.3", "gamma = 1.5"));
+    refused(&nhgd(&["run", &config, "--out", "unused"]), 2, &["gamma", "(0, 1)", "1.5"]);
+    let listed = String::from_utf8(nhgd(&["list"]).stdout).unwrap();
+    assert!(listed.contains("rank-one ") && listed.contains("rank-one-smoothed"), "{listed}");
+}
+
 #[test]
 fn bad_output_folders_are_refused() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,165 +1,17 @@
-//! Every operation of a gradient block against a matrix G that the test expands itself, for factored and stored rows, at sizes
-//! astride the block sizes.
+//! Gradient blocks beyond the suite that both forms pass (`testkit/gradient_block.rs`): rows of random shapes and scales, degenerate
+//! factors, and every way to be refused, by name.
 
 mod support;
 
 use nhgd::dense::Matrix;
 use nhgd::gradient::{DenseRows, GradientBlock, KroneckerRows};
-use nhgd::par;
 use nhgd::rng::Key;
+use nhgd::testkit;
 use proptest::prelude::*;
 use support::{Case, dense_case, kronecker_case, random_dense, random_kronecker, refused, short_normals};
 
-const SIZES: [usize; 6] = [1, 2, 63, 64, 65, 127];
-
-/// A B by the triple loop.
-fn product(a: &Matrix, b: &Matrix) -> Matrix {
-    Matrix::from_fn(a.nrows(), b.ncols(), |i, j| (0..a.ncols()).map(|k| a[(i, k)] * b[(k, j)]).sum())
-}
-
-fn transposed(a: &Matrix) -> Matrix {
-    Matrix::from_fn(a.ncols(), a.nrows(), |i, j| a[(j, i)])
-}
-
-/// Checks entry by entry, to `1e-13 · scale`.
-#[track_caller]
-fn close(what: &str, found: &Matrix, expected: &Matrix, scale: f64) {
-    assert_eq!((found.nrows(), found.ncols()), (expected.nrows(), expected.ncols()), "{what}: shape");
-    for (f, e) in found.as_slice().iter().zip(expected.as_slice()) {
-        assert!((f - e).abs() <= 1e-13 * scale, "{what}: found {f}, expected {e}, scale {scale}");
-    }
-}
-
-/// All operations that return numbers, in one list: for comparing bits.
-fn everything(block: &GradientBlock, key: Key, width: usize) -> Vec<Matrix> {
-    let (d, rows) = (block.dim(), block.rows());
-    let (omega, coefficients) = (short_normals(key.child(1), d, width), short_normals(key.child(2), rows, width));
-    let diagonal: Vec<f64> = key.child(3).stream().normals(d).iter().map(|x| x.abs() + 0.1).collect();
-    let mut accumulated = short_normals(key.child(4), d, width);
-    block.accumulate_into(&coefficients, &mut accumulated).unwrap();
-    vec![
-        block.project(&omega).unwrap(),
-        block.accumulate(&coefficients).unwrap(),
-        accumulated,
-        block.gram().unwrap(),
-        block.gram_with(&diagonal).unwrap(),
-        block.scatter().unwrap(),
-        Matrix::column(block.squared_row_norms()),
-    ]
-}
-
-/// The same list, from the expanded G.
-fn everything_expanded(g: &Matrix, key: Key, width: usize) -> Vec<Matrix> {
-    let (rows, d) = (g.nrows(), g.ncols());
-    let (omega, coefficients) = (short_normals(key.child(1), d, width), short_normals(key.child(2), rows, width));
-    let diagonal: Vec<f64> = key.child(3).stream().normals(d).iter().map(|x| x.abs() + 0.1).collect();
-    let start = short_normals(key.child(4), d, width);
-    let gt = transposed(g);
-    let back = product(&gt, &coefficients);
-    let scaled = Matrix::from_fn(d, rows, |i, j| diagonal[i] * g[(j, i)]);
-    vec![
-        product(g, &omega),
-        back.clone(),
-        Matrix::from_fn(d, width, |i, j| start[(i, j)] + back[(i, j)]),
-        product(g, &gt),
-        product(g, &scaled),
-        product(&gt, g),
-        Matrix::column((0..rows).map(|i| (0..d).map(|j| g[(i, j)] * g[(i, j)]).sum()).collect()),
-    ]
-}
-
-const OPERATIONS: [&str; 7] = ["project", "accumulate", "accumulate_into", "gram", "gram_with", "scatter", "squared_row_norms"];
-
-/// A bound for the sums of magnitudes that the entries of an operation are made of.
-fn scales(g: &Matrix) -> [f64; 7] {
-    let n = g.norm();
-    // Test vectors are normal: their columns have norms near √size; 10 covers the tails.
-    let (down, up) = (10.0 * n * (g.ncols() as f64).sqrt(), 10.0 * n * (g.nrows() as f64).sqrt());
-    [down, up, up + 10.0, n * n, 5.0 * n * n, n * n, n * n]
-}
-
-fn check(case: &Case, key: Key, width: usize) {
-    let (block, g) = (&case.block, &case.expanded);
-    assert_eq!((block.samples(), block.rows(), block.dim()), (case.samples, g.nrows(), g.ncols()));
-    let (found, expected) = (everything(block, key, width), everything_expanded(g, key, width));
-    for (k, name) in OPERATIONS.iter().enumerate() {
-        close(name, &found[k], &expected[k], scales(g)[k]);
-    }
-    for symmetric in [3, 5] {
-        assert_eq!(found[symmetric], transposed(&found[symmetric]), "{} is symmetric to the bit", OPERATIONS[symmetric]);
-    }
-
-    let r = g.nrows() / case.samples;
-    for count in [1, case.samples.div_ceil(2), case.samples, case.samples + 5] {
-        let kept = block.last_samples(count);
-        let first = (case.samples - count.min(case.samples)) * r;
-        let tail = Matrix::from_fn(g.nrows() - first, g.ncols(), |i, j| g[(first + i, j)]);
-        assert_eq!(kept.samples(), count.min(case.samples));
-        close("last_samples", &expand(&kept), &tail, tail.norm());
-    }
-
-    let mut scaled = block.clone();
-    scaled.scale(-0.5);
-    close("scale", &expand(&scaled), &Matrix::from_fn(g.nrows(), g.ncols(), |i, j| -0.5 * g[(i, j)]), g.norm());
-
-    let last = block.last_samples(1);
-    let stacked = GradientBlock::stack(&[&last, block, &scaled]).unwrap();
-    let n = g.nrows();
-    let below = Matrix::from_fn(r + 2 * n, g.ncols(), |i, j| match i {
-        i if i < r => g[(n - r + i, j)],
-        i if i < r + n => g[(i - r, j)],
-        i => -0.5 * g[(i - r - n, j)],
-    });
-    assert_eq!(stacked.samples(), 1 + 2 * case.samples);
-    close("stack", &expand(&stacked), &below, g.norm());
-    assert_eq!(stacked.bytes(), last.bytes() + 2 * block.bytes());
-}
-
-/// G as the block's public factors say, expanded here.
-fn expand(block: &GradientBlock) -> Matrix {
-    match block {
-        GradientBlock::Dense(rows) => transposed(rows.transposed()),
-        GradientBlock::Kronecker(rows) => {
-            let (x, delta, r) = (rows.inputs(), rows.deltas(), block.rows() / block.samples());
-            let p = x.nrows();
-            Matrix::from_fn(block.rows(), p * delta.nrows(), |i, c| x[(c % p, i / r)] * delta[(c / p, i)])
-        }
-    }
-}
-
-#[test]
-fn factored_rows_equal_their_expansion_at_every_size() {
-    for (s, &samples) in SIZES.iter().enumerate() {
-        for (p, c) in [(1, 1), (3, 1), (1, 4), (7, 3), (20, 5)] {
-            for r in [1, 2, c] {
-                let key = Key::new(1).child(s as u64).child((p * 10 + c) as u64).child(r as u64);
-                check(&random_kronecker(key, samples, p, c, r), key, [1, 3, 65][(s + p) % 3]);
-            }
-        }
-    }
-}
-
-#[test]
-fn wide_sketches_of_factored_and_stored_rows_equal_their_expansion() {
-    for &samples in &SIZES {
-        for width in [1, 3, 65] {
-            let key = Key::new(2).child(samples as u64);
-            check(&random_kronecker(key, samples, 5, 3, 3), key, width);
-            check(&random_dense(key, samples, 15, 2), key, width);
-        }
-    }
-}
-
-#[test]
-fn stored_rows_equal_their_expansion_at_every_size() {
-    for &samples in &SIZES {
-        for d in [1, 2, 63, 65] {
-            for r in [1, 2, 5] {
-                let key = Key::new(3).child(samples as u64).child((d * 10 + r) as u64);
-                check(&random_dense(key, samples, d, r), key, 3);
-            }
-        }
-    }
+fn check(case: &Case, key: Key) {
+    testkit::gradient_block("rows", &case.block, &case.expanded, key).assert_passes();
 }
 
 /// Zero rows, zero inputs, one row many times, inputs on one line.
@@ -173,36 +25,10 @@ fn degenerate_rows_equal_their_expansion() {
     let line = Matrix::from_fn(6, 65, |i, j| x[(i, 0)] * f64::from(j as u32));
     for inputs in [&x, &zero_inputs, &one_input, &line, &Matrix::zeros(6, 65)] {
         for deltas in [&delta, &zero_deltas, &Matrix::zeros(4, 130)] {
-            check(&kronecker_case(inputs.clone(), deltas.clone(), 2), key, 3);
+            check(&kronecker_case(inputs.clone(), deltas.clone(), 2), key);
         }
-        check(&dense_case(inputs.clone(), 1), key, 3);
-        check(&dense_case(inputs.clone(), 3), key, 3);
-    }
-}
-
-#[test]
-fn a_sketch_without_columns_is_empty_and_no_panic() {
-    for block in [random_kronecker(Key::new(5), 3, 2, 2, 2).block, random_dense(Key::new(5), 3, 4, 2).block] {
-        let projected = block.project(&Matrix::zeros(4, 0)).unwrap();
-        assert_eq!((projected.nrows(), projected.ncols()), (6, 0));
-        let accumulated = block.accumulate(&Matrix::zeros(6, 0)).unwrap();
-        assert_eq!((accumulated.nrows(), accumulated.ncols()), (4, 0));
-    }
-}
-
-/// Sizes past every cut: 128 samples of a projection, 256 rows or columns of a product.
-#[test]
-fn every_operation_has_the_same_bits_at_every_thread_count() {
-    let key = Key::new(6);
-    for block in [random_kronecker(key, 301, 33, 10, 2).block, random_dense(key, 290, 310, 2).block] {
-        let reference = par::with_threads(1, || everything(&block, key, 65)).unwrap();
-        for threads in [2, 4] {
-            let found = par::with_threads(threads, || everything(&block, key, 65)).unwrap();
-            for (k, name) in OPERATIONS.iter().enumerate() {
-                let bits = |m: &Matrix| m.as_slice().iter().map(|x| x.to_bits()).collect::<Vec<_>>();
-                assert!(bits(&found[k]) == bits(&reference[k]), "{name} at {threads} threads");
-            }
-        }
+        check(&dense_case(inputs.clone(), 1), key);
+        check(&dense_case(inputs.clone(), 3), key);
     }
 }
 
@@ -257,39 +83,44 @@ fn operands_that_do_not_fit_are_refused_by_name() {
     refused(GradientBlock::stack(&[&factored, &random_kronecker(Key::new(9), 3, 4, 1, 2).block]), "input width");
 }
 
-/// The negative case: the comparison must see a wrong flattening order, and rows that are out of order.
-#[test]
-#[should_panic(expected = "project: found")]
-fn another_flattening_order_is_noticed() {
-    let mut case = random_kronecker(Key::new(10), 5, 3, 2, 1);
-    case.expanded = Matrix::from_fn(5, 6, |i, c| case.expanded[(i, (c % 2) * 3 + c / 2)]);
-    check(&case, Key::new(10), 3);
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn factored_rows_of_random_shape_equal_their_expansion(
-        seed in any::<u64>(), samples in 1_usize..140, p in 1_usize..12, c in 1_usize..7, r in 1_usize..5, width in 1_usize..9,
-        exponent in -100_i32..100,
+        seed in any::<u64>(), samples in 1_usize..140, p in 1_usize..12, c in 1_usize..7, r in 1_usize..5, exponent in -100_i32..100,
     ) {
         let key = Key::new(seed);
         let mut deltas = short_normals(key.child(1), c, samples * r);
         deltas.scale(2.0_f64.powi(exponent));
-        let case = kronecker_case(short_normals(key.child(0), p, samples), deltas, r);
-        // The fixed start of `accumulate_into` would hide the sum at extreme scales: compare the operations that are homogeneous.
-        let (found, expected) = (everything(&case.block, key, width), everything_expanded(&case.expanded, key, width));
-        for (k, name) in OPERATIONS.iter().enumerate() {
-            close(name, &found[k], &expected[k], scales(&case.expanded)[k]);
-        }
+        check(&kronecker_case(short_normals(key.child(0), p, samples), deltas, r), key);
     }
 
     #[test]
     fn stored_rows_of_random_shape_equal_their_expansion(
-        seed in any::<u64>(), samples in 1_usize..140, d in 1_usize..70, r in 1_usize..5, width in 1_usize..9,
+        seed in any::<u64>(), samples in 1_usize..140, d in 1_usize..70, r in 1_usize..5,
     ) {
         let key = Key::new(seed);
-        check(&random_dense(key, samples, d, r), key, width);
+        check(&random_dense(key, samples, d, r), key);
+    }
+}
+
+#[test]
+fn expanded_rows_are_the_rows() {
+    for samples in SIZES {
+        for r in [1, 3] {
+            let key = Key::new(31).child(samples as u64);
+            for case in [random_kronecker(key, samples, 5, 4, r), random_dense(key, samples, 20, r)] {
+                let rows = samples * r;
+                for range in [0..rows, 0..1, rows - 1..rows, rows / 2..rows, rows..rows, 0..0] {
+                    let found = case.block.expand(range.clone()).unwrap();
+                    let expected = Matrix::from_fn(20, range.len(), |j, i| case.expanded[(range.start + i, j)]);
+                    assert_eq!(found, expected, "{samples} samples, {range:?}");
+                }
+                refused(case.block.expand(0..rows + 1), "rows");
+                #[expect(clippy::reversed_empty_ranges, reason = "a range that is wrong on purpose")]
+                refused(case.block.expand(1..0), "rows");
+            }
+        }
     }
 }

@@ -1,6 +1,9 @@
 //! Dense linear algebra: a column-major [`Matrix`], views of it, products, factorizations. Shapes and finiteness are checked here,
 //! signs and orders are fixed here, and every result has the same bits at every thread count (large products are cut at fixed
 //! places, faer itself runs sequentially). The only file that names `faer`.
+//!
+//! Indexing and the arithmetic of slices ([`dot`], [`axpy`], [`difference`]) panic on positions that are not there and on unequal
+//! lengths, as slices do; everything else answers with an [`Error`]. Products carry a NaN along; factorizations refuse it.
 
 use std::ops::{Index, IndexMut, Range};
 
@@ -18,13 +21,32 @@ pub type Real = f64;
 
 /// Products larger than this many rows or columns are cut there, whatever the number of threads.
 const CUT: usize = 256;
+/// Columns that a rank-one update takes at once.
+const COLUMNS: usize = 32;
 
 /// A column-major matrix: entry (i, j) stands at `i + j * nrows`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Stored")]
 pub struct Matrix {
     nrows: usize,
     ncols: usize,
     data: Vec<Real>,
+}
+
+/// A matrix as it was read, its sizes not yet believed.
+#[derive(Deserialize)]
+struct Stored {
+    nrows: usize,
+    ncols: usize,
+    data: Vec<Real>,
+}
+
+impl TryFrom<Stored> for Matrix {
+    type Error = Error;
+
+    fn try_from(Stored { nrows, ncols, data }: Stored) -> Result<Self> {
+        Self::from_columns(nrows, ncols, data)
+    }
 }
 
 /// A rectangular part of a matrix, or the transpose of one.
@@ -45,8 +67,11 @@ enum Orientation {
 
 impl Matrix {
     /// The `nrows` × `ncols` matrix of zeros.
+    ///
+    /// # Panics
+    /// As `Vec` does where so many entries exceed the address space.
     pub fn zeros(nrows: usize, ncols: usize) -> Self {
-        Self { nrows, ncols, data: vec![0.0; nrows * ncols] }
+        Self { nrows, ncols, data: vec![0.0; entries(nrows, ncols)] }
     }
 
     /// The identity.
@@ -55,8 +80,11 @@ impl Matrix {
     }
 
     /// The matrix with entries f(i, j).
+    ///
+    /// # Panics
+    /// As [`zeros`](Self::zeros).
     pub fn from_fn(nrows: usize, ncols: usize, mut f: impl FnMut(usize, usize) -> Real) -> Self {
-        let mut data = Vec::with_capacity(nrows * ncols);
+        let mut data = Vec::with_capacity(entries(nrows, ncols));
         for j in 0..ncols {
             data.extend((0..nrows).map(|i| f(i, j)));
         }
@@ -68,7 +96,7 @@ impl Matrix {
     /// # Errors
     /// [`Error::Shape`] unless `data` has `nrows * ncols` entries.
     pub fn from_columns(nrows: usize, ncols: usize, data: Vec<Real>) -> Result<Self> {
-        check_len("data", data.len(), nrows * ncols)?;
+        check_entries(data.len(), nrows, ncols)?;
         Ok(Self { nrows, ncols, data })
     }
 
@@ -88,11 +116,17 @@ impl Matrix {
     }
 
     /// Column j.
+    ///
+    /// # Panics
+    /// If there is none.
     pub fn col(&self, j: usize) -> &[Real] {
         &self.data[j * self.nrows..(j + 1) * self.nrows]
     }
 
     /// Column j, to be changed.
+    ///
+    /// # Panics
+    /// If there is none.
     pub fn col_mut(&mut self, j: usize) -> &mut [Real] {
         &mut self.data[j * self.nrows..(j + 1) * self.nrows]
     }
@@ -123,12 +157,19 @@ impl Matrix {
     }
 
     /// Some adjacent columns.
+    ///
+    /// # Panics
+    /// If they are not there.
     pub fn columns(&self, range: Range<usize>) -> View<'_> {
         View::of(&self.data[range.start * self.nrows..range.end * self.nrows], self.nrows, range.len())
     }
 
     /// Some adjacent rows.
+    ///
+    /// # Panics
+    /// If they are not there.
     pub fn rows(&self, range: Range<usize>) -> View<'_> {
+        assert!(range.start <= range.end && range.end <= self.nrows, "rows {range:?} of a matrix with {} rows", self.nrows);
         let data = if range.is_empty() { &[][..] } else { &self.data[range.start..] };
         View { data, nrows: range.len(), ncols: self.ncols, stride: self.nrows, orientation: Orientation::AsStored }
     }
@@ -175,13 +216,13 @@ impl Matrix {
 impl Index<(usize, usize)> for Matrix {
     type Output = Real;
     fn index(&self, (i, j): (usize, usize)) -> &Real {
-        &self.data[i + j * self.nrows]
+        &self.col(j)[i]
     }
 }
 
 impl IndexMut<(usize, usize)> for Matrix {
     fn index_mut(&mut self, (i, j): (usize, usize)) -> &mut Real {
-        &mut self.data[i + j * self.nrows]
+        &mut self.col_mut(j)[i]
     }
 }
 
@@ -195,7 +236,7 @@ impl<'a> View<'a> {
     /// # Errors
     /// [`Error::Shape`] if the slice has another length.
     pub fn from_slice(data: &'a [Real], nrows: usize, ncols: usize) -> Result<Self> {
-        check_len("data", data.len(), nrows * ncols)?;
+        check_entries(data.len(), nrows, ncols)?;
         Ok(Self::of(data, nrows, ncols))
     }
 
@@ -249,7 +290,22 @@ impl<'a> From<&'a Matrix> for View<'a> {
     }
 }
 
+/// `nrows * ncols`; what overflows is more than there can be, and left for `Vec` to refuse.
+fn entries(nrows: usize, ncols: usize) -> usize {
+    nrows.saturating_mul(ncols)
+}
+
+fn check_entries(found: usize, nrows: usize, ncols: usize) -> Result<()> {
+    match nrows.checked_mul(ncols) {
+        Some(expected) => check_len("data", found, expected),
+        None => Err(Error::shape("data", format_args!("{nrows} × {ncols} entries"), format_args!("length {found}"))),
+    }
+}
+
 /// Checks the shape of a matrix argument.
+///
+/// # Errors
+/// [`Error::Shape`] for another one.
 pub fn check_shape<'a>(argument: &'static str, found: impl Into<View<'a>>, nrows: usize, ncols: usize) -> Result<()> {
     let found = found.into();
     if (found.nrows(), found.ncols()) == (nrows, ncols) {
@@ -320,6 +376,21 @@ pub fn gram<'a>(a: impl Into<View<'a>>) -> Matrix {
     gram_cut(c.faer_mut(), a.faer());
     c.mirror();
     c
+}
+
+/// C ← β C + α x xᵀ: 4n² flops. A C that is symmetric to the bit stays so.
+///
+/// # Panics
+/// If C is not of the order of x.
+pub(crate) fn rank_one_update(c: &mut Matrix, beta: Real, alpha: Real, x: &[Real]) {
+    let n = x.len();
+    assert_eq!((c.nrows, c.ncols), (n, n), "the callers' invariant");
+    par::for_chunks(&mut c.data, n * COLUMNS, |block, columns| {
+        for (j, column) in columns.chunks_exact_mut(n).enumerate() {
+            let x_j = x[block * COLUMNS + j];
+            column.iter_mut().zip(x).for_each(|(c, x_i)| *c = beta * *c + alpha * (x_i * x_j));
+        }
+    });
 }
 
 fn gram_cut(c: MatMut<'_, Real>, a: MatRef<'_, Real>) {
@@ -395,9 +466,10 @@ impl Cholesky {
     /// Replaces the columns of `rhs` by A⁻¹ rhs: 2n² flops a column.
     ///
     /// # Errors
-    /// [`Error::Shape`] if `rhs` has the wrong number of rows.
+    /// [`Error::Shape`] if `rhs` has the wrong number of rows, [`Error::NotFinite`].
     pub fn solve_in_place(&self, rhs: &mut Matrix) -> Result<()> {
         check_shape("rhs", &*rhs, self.dim(), rhs.ncols)?;
+        check_finite("rhs", &rhs.data)?;
         llt::solve::solve_in_place(self.0.view().faer(), rhs.faer_mut(), Par::Seq, MemStack::new(&mut []));
         Ok(())
     }
@@ -405,7 +477,7 @@ impl Cholesky {
     /// A⁻¹ b for one right-hand side.
     ///
     /// # Errors
-    /// [`Error::Shape`] if `b` has the wrong length.
+    /// [`Error::Shape`] if `b` has the wrong length, [`Error::NotFinite`].
     pub fn solve(&self, b: &[Real]) -> Result<Vec<Real>> {
         let mut x = Matrix::column(b.to_vec());
         self.solve_in_place(&mut x)?;
@@ -546,8 +618,11 @@ fn check_square(argument: &'static str, a: &Matrix) -> Result<()> {
 }
 
 /// The scalar product. Eight running sums: as accurate as pairwise summation of blocks, and fast.
+///
+/// # Panics
+/// If the lengths differ.
 pub fn dot(x: &[Real], y: &[Real]) -> Real {
-    debug_assert_eq!(x.len(), y.len());
+    assert_eq!(x.len(), y.len(), "the lengths of x and y");
     let mut sums = [0.0; 8];
     let (xs, ys) = (x.chunks_exact(8), y.chunks_exact(8));
     let rest: Real = xs.remainder().iter().zip(ys.remainder()).map(|(a, b)| a * b).sum();
@@ -573,15 +648,40 @@ pub fn norm(x: &[Real]) -> Real {
 }
 
 /// y += α x.
+///
+/// # Panics
+/// If the lengths differ.
 pub fn axpy(alpha: Real, x: &[Real], y: &mut [Real]) {
-    debug_assert_eq!(x.len(), y.len());
+    assert_eq!(x.len(), y.len(), "the lengths of x and y");
     y.iter_mut().zip(x).for_each(|(y, x)| *y += alpha * x);
 }
 
+/// y += α x for an x that comes from outside, under its name.
+///
+/// # Errors
+/// [`Error::Shape`] if the lengths differ.
+pub fn add_scaled(argument: &'static str, alpha: Real, x: &[Real], y: &mut [Real]) -> Result<()> {
+    check_len(argument, x.len(), y.len())?;
+    axpy(alpha, x, y);
+    Ok(())
+}
+
 /// x − y.
+///
+/// # Panics
+/// If the lengths differ.
 pub fn difference(x: &[Real], y: &[Real]) -> Vec<Real> {
-    debug_assert_eq!(x.len(), y.len());
+    assert_eq!(x.len(), y.len(), "the lengths of x and y");
     x.iter().zip(y).map(|(a, b)| a - b).collect()
+}
+
+/// ‖found − expected‖ / ‖expected‖: 0 where both are zero, ∞ where the lengths differ.
+pub fn relative_error(found: &[Real], expected: &[Real]) -> Real {
+    if found.len() != expected.len() {
+        return Real::INFINITY;
+    }
+    let error = norm(&difference(found, expected));
+    if error == 0.0 { 0.0 } else { error / norm(expected) }
 }
 
 /// A sum that carries its rounding error along (Neumaier 1974), and what was added since.
@@ -659,6 +759,26 @@ mod tests {
         assert!(distance(&naive(&a, &a.t().to_matrix()), &reference.1) < 1e-13);
         for threads in [2, 4] {
             assert_eq!(par::with_threads(threads, run).unwrap(), reference);
+        }
+    }
+
+    #[test]
+    fn rank_one_updates_are_outer_products_and_stay_symmetric_to_the_bit() {
+        for &n in &SIZES {
+            let (mut c, x) = (gram(&random(4, n, 3)), random(5, n, 1));
+            let before = c.clone();
+            rank_one_update(&mut c, 0.75, -1.5, x.as_slice());
+            assert_eq!(c, c.t().to_matrix());
+            let expected = Matrix::from_fn(n, n, |i, j| 0.75 * before[(i, j)] - 1.5 * x[(i, 0)] * x[(j, 0)]);
+            assert!(distance(&expected, &c) < 1e-15);
+            let run = || {
+                let mut c = before.clone();
+                rank_one_update(&mut c, 0.75, -1.5, x.as_slice());
+                c
+            };
+            for threads in [1, 2, 4] {
+                assert_eq!(par::with_threads(threads, run).unwrap(), c);
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// The crate's result type.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Misuse, or an environment that failed.
+/// Misuse, or an environment that failed or asked to stop.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 #[allow(missing_docs)] // The messages name the fields.
@@ -39,6 +39,9 @@ pub enum Error {
     /// The operating system refused.
     #[error("{}: {action}: {source}", path.display())]
     Io { path: PathBuf, action: &'static str, source: std::io::Error },
+    /// Someone outside asked to stop; `standing` says how far the work had come.
+    #[error("interrupted {standing}")]
+    Interrupted { standing: String },
 }
 
 impl Error {
@@ -77,7 +80,7 @@ impl Error {
 
     /// Whether the data or the environment failed (exit code 1) rather than the use or the configuration (exit code 2).
     pub fn is_environment(&self) -> bool {
-        matches!(self, Self::Data { .. } | Self::Io { .. } | Self::Numerical { .. })
+        matches!(self, Self::Data { .. } | Self::Io { .. } | Self::Numerical { .. } | Self::Interrupted { .. })
     }
 }
 
@@ -128,6 +131,8 @@ pub enum Status {
     Diverged { step: u64 },
     /// No further progress is possible in floating point (stagnation, overflow, a singular factor).
     Breakdown { step: usize, residual: f64 },
+    /// An inverse that is updated row by row had to be formed anew; `growth` is its largest trace, relative to the start's.
+    WindUp { rebuilds: u64, growth: f64 },
 }
 
 impl Status {
@@ -146,6 +151,7 @@ impl Status {
             }
             Self::Diverged { .. } => "take smaller step sizes, or add damping",
             Self::Breakdown { .. } => "add damping, or loosen the tolerance: rounding limits this system",
+            Self::WindUp { .. } => "raise beta, forget more slowly, or take a family that adds the known curvature, as `window`",
         }
     }
 }
@@ -158,6 +164,10 @@ impl fmt::Display for Status {
             Self::NegativeCurvature { step, curvature } => write!(f, "negative curvature {curvature:.3e} at step {step}")?,
             Self::Diverged { step } => write!(f, "diverged at step {step}")?,
             Self::Breakdown { step, residual } => write!(f, "breakdown at step {step}, residual {residual:.3e}")?,
+            Self::WindUp { rebuilds, growth } => {
+                let times = if rebuilds == 1 { "once".to_owned() } else { format!("{rebuilds} times") };
+                write!(f, "wind-up: the inverse grew up to {growth:.1e}-fold and was formed anew {times}")?;
+            }
         }
         write!(f, " ({})", self.remedy())
     }

@@ -52,8 +52,8 @@
 //! # Layout
 //!
 //! Imports go downwards only: [`error`], [`rng`], [`par`], [`dense`] → [`operator`] → [`samples`] → [`gradient`] → [`inverse`] →
-//! {[`model`], [`curvature`], [`data`]} → [`problem`] → [`oracle`] → [`bilevel`] → [`bounds`] → `experiment` → `report` → `cli`. A
-//! problem, method, model or curvature family is one file and one registry line.
+//! {[`model`], [`curvature`], [`data`]} → [`problem`] → [`oracle`] → [`bilevel`] → [`bounds`] → {`experiment`, [`testkit`]} → `report` →
+//! `cli`. A problem, method, model or curvature family is one file and one registry line.
 //!
 //! Features: `io` (files, configurations, records), `plot` (pictures and the page), `cli` (the command; default). Without them
 //! the crate is linear algebra and learning only: it prints nothing and reads no clock and no global state.
@@ -83,6 +83,7 @@ pub mod report;
 pub mod rng;
 pub mod samples;
 pub mod special;
+pub mod testkit;
 
 pub use error::{Error, Result, Status};
 

@@ -3,10 +3,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::dense::{Matrix, axpy, matvec};
+use crate::dense::{Matrix, add_scaled, matvec};
 use crate::error::{Result, check_finite, check_len};
 
-/// A symmetric linear map of ℝᵈ.
+/// A symmetric linear map of ℝᵈ. A product is arithmetic: an entry of x that is not finite is refused or carried along.
 pub trait LinearOperator: Send + Sync {
     /// d.
     fn dim(&self) -> usize;
@@ -24,7 +24,9 @@ pub trait LinearOperator: Send + Sync {
     fn apply_columns(&self, x: &Matrix) -> Result<Matrix> {
         let mut result = Matrix::zeros(self.dim(), x.ncols());
         for j in 0..x.ncols() {
-            result.col_mut(j).copy_from_slice(&self.apply(x.col(j))?);
+            let product = self.apply(x.col(j))?;
+            check_len("operator product", product.len(), self.dim())?;
+            result.col_mut(j).copy_from_slice(&product);
         }
         Ok(result)
     }
@@ -111,7 +113,7 @@ impl<A: LinearOperator, B: LinearOperator> LinearOperator for Sum<A, B> {
 
     fn apply(&self, x: &[f64]) -> Result<Vec<f64>> {
         let mut y = self.0.apply(x)?;
-        axpy(1.0, &self.1.apply(x)?, &mut y);
+        add_scaled("operator product", 1.0, &self.1.apply(x)?, &mut y)?;
         Ok(y)
     }
 }

@@ -40,6 +40,9 @@ pub fn fold_blocks<T: Send, A>(
 
 /// Runs `f` on every chunk of `chunk` entries of `values`, in parallel, with the chunk's number.
 pub fn for_chunks<T: Send>(values: &mut [T], chunk: usize, f: impl Fn(usize, &mut [T]) + Sync) {
+    if values.len() <= chunk {
+        return values.chunks_mut(chunk.max(1)).enumerate().for_each(|(i, part)| f(i, part));
+    }
     values.par_chunks_mut(chunk.max(1)).enumerate().for_each(|(i, part)| f(i, part));
 }
 
@@ -58,12 +61,18 @@ pub fn threads() -> usize {
     rayon::current_num_threads()
 }
 
+/// The most threads of a pool: far more than pay.
+const MOST_THREADS: usize = 1024;
+
 /// Runs `f` in a pool of `count` threads.
 ///
 /// # Errors
-/// [`Error::Argument`] for a count of 0, [`Error::Numerical`] if the system refuses the threads.
+/// [`Error::Argument`] for a count of 0 or above 1024, [`Error::Numerical`] if the system refuses the threads.
 pub fn with_threads<T: Send>(count: usize, f: impl FnOnce() -> T + Send) -> Result<T> {
     check_count("threads", count)?;
+    if count > MOST_THREADS {
+        return Err(Error::argument("threads", format_args!("at most {MOST_THREADS}"), count));
+    }
     let pool = rayon::ThreadPoolBuilder::new().num_threads(count).build();
     let pool = pool.map_err(|e| Error::Numerical { operation: "thread pool", reason: e.to_string() })?;
     Ok(pool.install(f))

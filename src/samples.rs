@@ -31,6 +31,9 @@ impl<'a> Batch<'a> {
     }
 
     /// The sample at position `position` of the batch.
+    ///
+    /// # Panics
+    /// If there are indices, and none there.
     pub fn index(self, position: usize) -> usize {
         match self {
             Self::All => position,
@@ -121,9 +124,11 @@ impl Features {
     /// `samples` rows of `width` bytes, row by row; a byte b stands for b · scale.
     ///
     /// # Errors
-    /// As [`from_f64`](Self::from_f64).
+    /// As [`from_f64`](Self::from_f64), and [`Error::Argument`] for a scale at which 255 is not finite.
     pub fn from_bytes(values: Vec<u8>, samples: usize, width: usize, scale: f64) -> Result<Self> {
-        check_finite("scale", &[scale])?;
+        if !(255.0 * scale).is_finite() {
+            return Err(Error::argument("scale", "a number whose 255-fold is finite", scale));
+        }
         let meaning = Box::new(std::array::from_fn(|b| b as f64 * scale));
         Self::new(values.len(), Storage::Bytes { values, meaning }, samples, width)
     }
@@ -131,7 +136,16 @@ impl Features {
     fn new(len: usize, storage: Storage, samples: usize, stored_width: usize) -> Result<Self> {
         check_count("samples", samples)?;
         check_count("width", stored_width)?;
-        check_len("features", len, samples * stored_width)?;
+        match samples.checked_mul(stored_width) {
+            Some(expected) => check_len("features", len, expected)?,
+            None => {
+                return Err(Error::shape(
+                    "features",
+                    format_args!("{samples} × {stored_width} numbers"),
+                    format_args!("length {len}"),
+                ));
+            }
+        }
         Ok(Self { storage, samples, stored_width, intercept: Intercept::Absent })
     }
 

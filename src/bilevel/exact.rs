@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::schedule::{SampleCount, StepSize};
 use super::{Method, Observer, Phase, State};
-use crate::dense::axpy;
+use crate::dense::add_scaled;
 use crate::error::{Result, Status, check_count};
 use crate::oracle::exact_inverse_hvp;
 use crate::problem::{OuterGradient, Problem};
@@ -83,7 +83,7 @@ impl Method for Exact {
         for k in 0..config.inner_steps {
             let batch = config.batch_size.draw(problem.inner_samples(), key.named("inner").child(k).named("batch"))?;
             let gradient = problem.grad_inner(v, theta, batch.batch())?;
-            axpy(-config.inner_step_size.at(*step * config.inner_steps + k), &gradient, theta);
+            add_scaled("grad_inner", -config.inner_step_size.at(*step * config.inner_steps + k), &gradient, theta)?;
             if !theta.iter().all(|x| x.is_finite()) {
                 return Ok(Status::Diverged { step: *step });
             }
@@ -96,10 +96,10 @@ impl Method for Exact {
         let q = exact_inverse_hvp(problem, v, theta, &b)?;
 
         observer.phase(Phase::CrossProduct);
-        axpy(-1.0, &problem.cross_vjp(v, theta, Batch::All, &q)?, &mut hypergradient);
+        add_scaled("cross_vjp", -1.0, &problem.cross_vjp(v, theta, Batch::All, &q)?, &mut hypergradient)?;
 
         observer.phase(Phase::OuterStep);
-        axpy(-config.outer_step_size.at(*step), &hypergradient, v);
+        add_scaled("hypergradient", -config.outer_step_size.at(*step), &hypergradient, v)?;
         Ok(Status::Converged {})
     }
 }

@@ -2,7 +2,7 @@
 //! a dense solve, conjugate gradients or Neumann's series on Hessian products, or an approximation of the Fisher matrix.
 
 use crate::curvature::{Approximation, CurvatureConfig};
-use crate::dense::{axpy, difference, norm};
+use crate::dense::{add_scaled, relative_error};
 use crate::error::{Result, Status};
 use crate::inverse::{self, NeumannStep, SolveOptions, conjugate_gradients};
 use crate::model::FisherKind;
@@ -48,7 +48,7 @@ fn assemble(
 ) -> Result<Hypergradient> {
     let OuterGradient { theta: b, v: mut value } = problem.grad_outer(v, theta, sampling.outer)?;
     let (inverse_hvp, products, status) = inverse_product(&b)?;
-    axpy(-1.0, &problem.cross_vjp(v, theta, sampling.inner, &inverse_hvp)?, &mut value);
+    add_scaled("cross_vjp", -1.0, &problem.cross_vjp(v, theta, sampling.inner, &inverse_hvp)?, &mut value)?;
     Ok(Hypergradient { value, inverse_hvp, products, status })
 }
 
@@ -120,8 +120,7 @@ pub fn check_estimators(problem: &dyn Problem, key: Key) -> Result<Vec<Check>> {
     let reference = oracle::exact_hypergradient(problem, &v, &theta)?;
     let sampling = Sampling::default();
     let check = |quantity: &str, estimate: Hypergradient, tolerance: f64| {
-        let error = norm(&difference(&estimate.value, &reference)) / norm(&reference);
-        Check::new(problem.name(), quantity, error, tolerance)
+        Check::new(problem.name(), quantity, relative_error(&estimate.value, &reference), tolerance)
     };
     let mut checks = vec![
         check("hypergradient `exact` = oracle", exact(problem, &v, &theta, sampling)?, 1e-12),

@@ -16,7 +16,7 @@ pub use certified::{CertifiedHypergradient, certified_nhgd};
 pub use exact::{Config as ExactConfig, Exact};
 pub use hypergradient::{Hypergradient, Sampling, cg, check_estimators, exact, neumann, nhgd};
 pub use nhgd::{Config as NhgdConfig, CurvatureRows, Nhgd, Start};
-pub use run::{Ended, Observer, Outcome, Phase, Stop, run};
+pub use run::{Ended, Observer, Outcome, Phase, Stop, resume, run};
 pub use schedule::{SampleCount, StepSize};
 pub use state::State;
 
@@ -55,6 +55,14 @@ macro_rules! methods {
         impl MethodConfig {
             /// Name and description of every method.
             pub const REGISTRY: &'static [(&'static str, &'static str)] = &[$(($method::NAME, $about)),*];
+
+            /// The method's default settings.
+            pub fn default_of(name: &str) -> Option<Self> {
+                match name {
+                    $($method::NAME => Some(Self::$variant($module::Config::default())),)*
+                    _ => None,
+                }
+            }
 
             /// Checks the settings.
             ///

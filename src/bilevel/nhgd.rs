@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::schedule::{SampleCount, StepSize};
 use super::{Method, Observer, Phase, State};
 use crate::curvature::{Curvature, CurvatureConfig};
-use crate::dense::axpy;
+use crate::dense::add_scaled;
 use crate::error::{Error, Result, Status, check_count, check_nonnegative};
 use crate::model::FisherKind;
 use crate::problem::{OuterGradient, Problem};
@@ -150,6 +150,7 @@ impl Method for Nhgd {
             (Some(kept), Start::Warm) => kept,
             (slot, _) => slot.insert(self.fresh_curvature(problem, key)?),
         };
+        let before = curvature.status();
 
         for k in 0..config.inner_steps {
             let key = key.named("inner").child(k);
@@ -165,7 +166,7 @@ impl Method for Nhgd {
             }
 
             observer.phase(Phase::InnerStep);
-            axpy(-config.inner_step_size.at(*step * config.inner_steps + k), &gradient, theta);
+            add_scaled("grad_inner", -config.inner_step_size.at(*step * config.inner_steps + k), &gradient, theta)?;
             if !theta.iter().all(|x| x.is_finite()) {
                 return Ok(Status::Diverged { step: *step });
             }
@@ -178,6 +179,10 @@ impl Method for Nhgd {
             curvature.absorb(&problem.scores(v, theta, rows.batch(), config.fisher, key.named("labels"))?)?;
         }
 
+        if curvature.status() != before {
+            observer.notice(curvature.status());
+        }
+
         observer.phase(Phase::OuterGradient);
         let outer = config.outer_batch_size.draw(problem.outer_samples(), key.named("outer"))?;
         let OuterGradient { theta: b, v: mut hypergradient } = problem.grad_outer(v, theta, outer.batch())?;
@@ -188,10 +193,10 @@ impl Method for Nhgd {
 
         observer.phase(Phase::CrossProduct);
         let cross = config.cross_samples.draw(n, key.named("cross"))?;
-        axpy(-1.0, &problem.cross_vjp(v, theta, cross.batch(), &q)?, &mut hypergradient);
+        add_scaled("cross_vjp", -1.0, &problem.cross_vjp(v, theta, cross.batch(), &q)?, &mut hypergradient)?;
 
         observer.phase(Phase::OuterStep);
-        axpy(-config.outer_step_size.at(*step), &hypergradient, v);
+        add_scaled("hypergradient", -config.outer_step_size.at(*step), &hypergradient, v)?;
         Ok(Status::Converged {})
     }
 }

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Method, State};
-use crate::error::{Result, Status};
+use crate::error::{Result, Status, check_len};
 use crate::problem::{Counted, OracleCounts, Problem};
 use crate::rng::Key;
 
@@ -50,6 +50,9 @@ pub trait Observer {
     fn stepped(&mut self, _state: &State, _counts: OracleCounts) -> Result<()> {
         Ok(())
     }
+
+    /// Something went wrong numerically in the step that is being taken, and was dealt with: the run goes on.
+    fn notice(&mut self, _status: Status) {}
 
     /// Whether to stop here: a time limit, a target, an interrupt.
     fn stop(&mut self) -> bool {
@@ -105,8 +108,40 @@ pub struct Outcome {
 /// Whatever problem, method or observer meet.
 pub fn run(problem: &dyn Problem, method: &dyn Method, key: Key, stop: Stop, observer: &mut dyn Observer) -> Result<Outcome> {
     let problem = Counted::new(problem);
-    let mut state = method.init(&problem, key.named("init"))?;
+    let state = method.init(&problem, key.named("init"))?;
     observer.stepped(&state, problem.counts())?;
+    go_on(&problem, method, state, key, stop, observer)
+}
+
+/// Goes on from a state and the counts that belong to it, to the bits of the run that was never interrupted. The observer is told
+/// of what comes after this state; of the state itself it was told before.
+///
+/// # Errors
+/// [`Error::Shape`](crate::Error::Shape) for a state of another problem, and as [`run`].
+pub fn resume(
+    problem: &dyn Problem,
+    method: &dyn Method,
+    (state, counts): (State, OracleCounts),
+    key: Key,
+    stop: Stop,
+    observer: &mut dyn Observer,
+) -> Result<Outcome> {
+    check_len("saved outer_var", state.outer_var.len(), problem.outer_dim())?;
+    check_len("saved inner_var", state.inner_var.len(), problem.inner_dim())?;
+    if let Some(curvature) = &state.curvature {
+        check_len("saved curvature", curvature.dim(), problem.inner_dim())?;
+    }
+    go_on(&Counted::resume(problem, counts), method, state, key, stop, observer)
+}
+
+fn go_on(
+    problem: &Counted<'_>,
+    method: &dyn Method,
+    mut state: State,
+    key: Key,
+    stop: Stop,
+    observer: &mut dyn Observer,
+) -> Result<Outcome> {
     let ended = loop {
         if state.step >= stop.outer_steps {
             break Ended::Steps;
@@ -118,7 +153,7 @@ pub fn run(problem: &dyn Problem, method: &dyn Method, key: Key, stop: Stop, obs
             break Ended::Observer;
         }
         let step_key = key.named("step").child(state.step);
-        let status = method.step(&problem, &mut state, step_key, observer)?;
+        let status = method.step(problem, &mut state, step_key, observer)?;
         state.step += 1;
         if !status.is_converged() {
             break Ended::Failed(status);

@@ -6,7 +6,7 @@ use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::error::{Result, check_count, check_nonnegative, check_positive};
+use crate::error::{Error, Result, check_count, check_nonnegative, check_positive};
 use crate::rng::Key;
 use crate::samples::Batch;
 
@@ -116,13 +116,14 @@ impl SampleCount {
         }))
     }
 
-    /// Checks that the count is not 0, under the setting's name.
+    /// Checks that the count is neither 0 nor beyond 2³² (nothing could hold such a batch), under the setting's name.
     ///
     /// # Errors
     /// [`Error::Argument`](crate::Error::Argument).
     pub fn validate(self, setting: &'static str) -> Result<()> {
         match self {
             Self::All => Ok(()),
+            Self::Drawn(count) if u32::try_from(count).is_err() => Err(Error::argument(setting, "a count below 2^32", count)),
             Self::Drawn(count) => check_count(setting, count),
         }
     }

@@ -1,19 +1,24 @@
 //! The command line: one file a verb. Results go to stdout, progress and errors to stderr; exit code 0 for done, 1 where data or
-//! environment failed, 2 for wrong use or configuration. The only place that knows the terminal, the clock and the environment.
+//! environment failed, 2 for wrong use or configuration, 130 and 143 for a run that Ctrl-C or SIGTERM stopped. The only place that
+//! knows the terminal, the clock, signals and the environment.
 
 mod check;
+mod interrupts;
 mod list;
 mod report;
 mod reproduce;
 mod run;
+mod session;
 mod terminal;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::error::Result;
+use self::interrupts::Interrupts;
+use crate::error::{Error, Result};
 use crate::par;
 
 /// Natural hypergradient descent: bilevel optimization on streaming sketches of the Fisher matrix.
@@ -51,7 +56,14 @@ struct Common {
     /// Folder of data that is not embedded, such as MNIST's IDX files
     #[arg(long, global = true, value_name = "DIR", env = "NHGD_DATA")]
     data: Option<PathBuf>,
+    /// Ctrl-C and SIGTERM.
+    #[arg(skip)]
+    interrupts: Interrupts,
 }
+
+/// What the help of a verb that runs an experiment ends with.
+const STOPPING: &str = "Ctrl-C and SIGTERM save and stop the run, with exit code 130 or 143, and say how to go on; a second one \
+    ends it at once.\nWhat was killed goes on from its last checkpoint: nhgd run --resume DIR";
 
 /// Where an experiment's output goes and which seed it has.
 #[derive(Args)]
@@ -62,6 +74,14 @@ struct Output {
     /// Run this seed only, instead of the configuration's
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
+    /// Seconds between checkpoints: what a killed run loses at most, beside the step or piece at hand; 0: after every step
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    checkpoint_every: Duration,
+}
+
+fn seconds(text: &str) -> std::result::Result<Duration, String> {
+    let number = text.parse().map_err(|_| "expected a number of seconds".to_owned())?;
+    Duration::try_from_secs_f64(number).map_err(|e| e.to_string())
 }
 
 /// Parses the arguments, runs the verb, and says how it went.
@@ -82,6 +102,9 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             terminal::complain(&error);
+            if let Error::Interrupted { .. } = error {
+                return cli.common.interrupts.exit_code();
+            }
             ExitCode::from(if error.is_environment() { 1 } else { 2 })
         }
     }

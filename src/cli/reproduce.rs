@@ -15,22 +15,22 @@ use crate::experiment::record::Record;
 use crate::report;
 
 #[derive(Args)]
+#[command(after_help = super::STOPPING)]
 pub(super) struct Arguments {
     #[command(flatten)]
     output: Output,
 }
 
-/// What is run, in order: name, subfolder, configuration. The first checks NHGD against closed forms, the second is the main one.
+/// NHGD against closed forms, and the main one.
 const QUADRATIC: &str = include_str!("../../notebooks-data/quadratic.toml");
 const DIGITS: &str = include_str!("../../notebooks-data/reproduce.toml");
 
 pub(super) fn main(arguments: &Arguments, common: &Common) -> Result<ExitCode> {
-    let experiments = vec![
-        (Some("quadratic"), Config::parse(QUADRATIC, Path::new("quadratic.toml"))?),
-        (None, Config::parse(DIGITS, Path::new("reproduce.toml"))?),
-    ];
-    let executed = execute(experiments, "reproduce", &arguments.output, common)?;
-    let [quadratic, digits] = &executed[..] else { return Ok(ExitCode::FAILURE) };
+    let digits = Config::parse(DIGITS, Path::new("reproduce.toml"))?;
+    let quadratic = ("quadratic", Config::parse(QUADRATIC, Path::new("quadratic.toml"))?);
+    let (digits, companions) = execute(digits, vec![quadratic], "reproduce", &arguments.output, common)?;
+    let [quadratic] = &companions[..] else { return Ok(ExitCode::FAILURE) };
+    let digits = &digits;
     if common.json {
         let mut json = as_json(digits)?;
         json["quadratic"] = as_json(quadratic)?;

@@ -2,13 +2,16 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::terminal::{Terminal, machine, say, say_json, say_table};
+use super::session::Session;
+use super::terminal::{machine, quoted, say, say_json, say_table};
 use super::{Common, Output};
 use crate::error::{Error, Result};
+use crate::experiment::checkpoint::Checkpoint;
 use crate::experiment::config::Config;
 use crate::experiment::record::{Record, Table, Writer};
 use crate::experiment::runner;
@@ -16,21 +19,31 @@ use crate::problem::DataSource;
 use crate::report;
 
 #[derive(Args)]
+#[command(after_help = super::STOPPING)]
 pub(super) struct Arguments {
-    /// The configuration, as TOML
-    config: PathBuf,
+    /// The configuration, as TOML; with --resume only to check that it is the one of the unfinished run
+    #[arg(required_unless_present = "resume")]
+    config: Option<PathBuf>,
+    /// Go on with the unfinished run in this folder, to the same rows as if it had never stopped
+    #[arg(long, value_name = "DIR", conflicts_with = "out")]
+    resume: Option<PathBuf>,
     #[command(flatten)]
     output: Output,
 }
 
 pub(super) fn main(arguments: &Arguments, common: &Common) -> Result<ExitCode> {
-    let config = Config::read(&arguments.config)?;
-    let name = arguments.config.file_stem().map_or("run".into(), |stem| stem.to_string_lossy().into_owned());
-    for executed in execute(vec![(None, config)], &name, &arguments.output, common)? {
-        if common.json {
-            say_json(&as_json(&executed)?)?;
-            continue;
+    let config = arguments.config.as_deref().map(Config::read).transpose()?;
+    let executed = match (&arguments.resume, config, &arguments.config) {
+        (None, Some(config), Some(path)) => {
+            let name = path.file_stem().map_or("run".into(), |stem| stem.to_string_lossy().into_owned());
+            execute(config, vec![], &name, &arguments.output, common)?.0
         }
+        (Some(folder), config, _) => resume(folder, config, &arguments.output, common)?,
+        _ => return Err(Error::argument("CONFIG", "a configuration, or --resume", "neither")),
+    };
+    if common.json {
+        say_json(&as_json(&executed)?)?;
+    } else {
         let Executed { record, seconds, .. } = &executed;
         say_table(&report::summary(record)?)?;
         record.manifest.incidents.iter().try_for_each(|(run, reason)| say(format_args!("{run}: {reason}")))?;
@@ -53,37 +66,84 @@ impl Executed {
     }
 }
 
-/// Runs experiments and writes their records and reports, all of them or nothing: each into its subfolder, where it names one, of
-/// the output folder. The one that stands in the output folder itself goes last, so that its manifest stands for everything.
+/// Runs an experiment and writes its record and report: all of it, or a checkpoint to go on from, or nothing. Before it go its
+/// `companions`, short ones, each into the subfolder that it names: what they leave is kept or lost with the rest.
 pub(super) fn execute(
-    experiments: Vec<(Option<&str>, Config)>,
+    config: Config,
+    companions: Vec<(&str, Config)>,
     name: &str,
     output: &Output,
     common: &Common,
-) -> Result<Vec<Executed>> {
+) -> Result<(Executed, Vec<Executed>)> {
     let folder = output.out.clone().unwrap_or_else(|| first_free(Path::new("nhgd-output"), name));
+    let source = DataSource { folder: data_folder(common) };
+    let seeded = |mut config: Config| {
+        config.seeds = output.seed.map_or(config.seeds, |seed| vec![seed]);
+        config
+    };
     let writer = Writer::create(&folder)?;
-    let source = DataSource { folder: common.data.clone() };
-    let mut terminal = Terminal::new()?;
-    let one = |(subfolder, mut config): (Option<&str>, Config)| {
+    let beside = |(name, config): (&str, Config)| {
+        let folder = folder.join(name);
+        let mut session = Session::new(Writer::create(&folder)?, &common.interrupts, Duration::MAX)?;
+        let record = runner::run(&seeded(config), &source, machine(), &mut session)?;
+        let record = session.complete(record)?;
+        Ok(Executed { record, seconds: session.seconds(), folder: folder.clone() })
+    };
+    let companions = match companions.into_iter().map(beside).collect::<Result<Vec<_>>>() {
+        Ok(companions) => companions,
+        Err(error) => {
+            writer.abandon();
+            return Err(error);
+        }
+    };
+    let mut session = Session::new(writer, &common.interrupts, output.checkpoint_every)?;
+    let done = runner::run(&seeded(config), &source, machine(), &mut session).and_then(|record| session.complete(record));
+    match done {
+        // Where data or disk failed, what was done may be gone on with; anything else would fail again.
+        Err(error @ (Error::Io { .. } | Error::Data { .. })) if session.kept_work() => Err(with_way_on(error, &folder)),
+        Err(error @ Error::Interrupted { .. }) => Err(with_way_on(error, &folder)),
+        Err(error) => {
+            session.abandon();
+            Err(error)
+        }
+        Ok(record) => Ok((Executed { record, seconds: session.seconds(), folder }, companions)),
+    }
+}
+
+/// `--data`, as it will be found from any working directory.
+fn data_folder(common: &Common) -> Option<PathBuf> {
+    common.data.as_ref().map(|data| std::path::absolute(data).unwrap_or(data.clone()))
+}
+
+/// Goes on with the unfinished run in `folder`. Whatever happens, the last good checkpoint stays until the record is complete.
+fn resume(folder: &Path, config: Option<Config>, output: &Output, common: &Common) -> Result<Executed> {
+    let writer = Writer::resume(folder)?;
+    let checkpoint = Checkpoint::read(folder)?;
+    if config.is_some() || output.seed.is_some() {
+        let mut config = config.map_or_else(|| checkpoint.config(), Ok)?;
         if let Some(seed) = output.seed {
             config.seeds = vec![seed];
         }
-        let begun = terminal.seconds();
-        let record = runner::run(&config, &source, machine(), &mut terminal)?;
-        let writer = subfolder.map_or_else(|| Ok(Writer::existing(&folder)), |name| Writer::create(&folder.join(name)))?;
-        record.write_tables(&writer)?;
-        report::write(&record, &writer)?;
-        let folder = writer.folder().to_owned();
-        writer.finish(&record.manifest)?;
-        Ok(Executed { record, folder, seconds: terminal.seconds() - begun })
-    };
-    let executed = experiments.into_iter().map(one).collect::<Result<Vec<_>>>();
-    terminal.clear();
-    if executed.is_err() {
-        writer.abandon();
+        checkpoint.check_config(&config)?;
     }
-    executed
+    writer.clear_leftovers();
+    let data = data_folder(common).or_else(|| checkpoint.data_folder.as_ref().map(PathBuf::from));
+    let mut session = Session::new(writer, &common.interrupts, output.checkpoint_every)?;
+    let written = runner::resume(checkpoint, &DataSource { folder: data }, machine(), &mut session);
+    match written.and_then(|record| session.complete(record)) {
+        Ok(record) => Ok(Executed { record, folder: folder.to_owned(), seconds: session.seconds() }),
+        Err(error @ Error::Interrupted { .. }) => Err(with_way_on(error, folder)),
+        Err(error) => Err(error),
+    }
+}
+
+/// The error, and how to go on from the checkpoint that is kept.
+fn with_way_on(error: Error, folder: &Path) -> Error {
+    let way_on = format!("go on with: nhgd run --resume {}", quoted(folder));
+    match error {
+        Error::Interrupted { standing } => Error::Interrupted { standing: format!("{standing}; {way_on}") },
+        error => Error::data(folder, format_args!("{error}; {way_on}")),
+    }
 }
 
 fn first_free(parent: &Path, name: &str) -> PathBuf {

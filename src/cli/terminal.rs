@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use comfy_table::presets::ASCII_MARKDOWN;
@@ -9,7 +10,6 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::error::{Error, Result};
 use crate::experiment::record::Table;
-use crate::experiment::runner::Environment;
 
 /// A progress bar on stderr (nothing where stderr is not a terminal), and the clock.
 pub(super) struct Terminal {
@@ -29,18 +29,13 @@ impl Terminal {
         self.bar.finish_and_clear();
     }
 
-    /// Seconds since the beginning.
-    pub(super) fn seconds(&self) -> f64 {
-        self.begun.elapsed().as_secs_f64()
-    }
-}
-
-impl Environment for Terminal {
-    fn now(&self) -> Duration {
+    /// The time since the beginning.
+    pub(super) fn now(&self) -> Duration {
         self.begun.elapsed()
     }
 
-    fn progress(&mut self, done: u64, total: u64, what: &str) {
+    /// Moves the bar.
+    pub(super) fn progress(&self, done: u64, total: u64, what: &str) {
         self.bar.set_length(total);
         self.bar.set_position(done);
         self.bar.set_message(what.to_owned());
@@ -72,6 +67,13 @@ pub(super) fn say_table(table: &Table) -> Result<()> {
     let mut text = comfy_table::Table::new();
     text.load_style(ASCII_MARKDOWN).set_header(table.columns()).add_rows(table.rows());
     say(text)
+}
+
+/// A path as it can be pasted into a shell.
+pub(super) fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_alphanumeric() || "/._-+,:@".contains(c);
+    if !text.is_empty() && text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 /// What the record says about the machine.

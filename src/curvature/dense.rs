@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Approximation, Certainty, Curvature, Factorized, Interval};
-use crate::dense::{Cholesky, Matrix, matvec};
+use crate::dense::{Cholesky, Matrix, dot, matvec, rank_one_update};
 use crate::error::{Error, Result, check_count};
 use crate::gradient::GradientBlock;
 use crate::inverse::{Bracket, KnownCurvature};
@@ -30,6 +30,17 @@ impl Config {
     }
 }
 
+/// Checks that `matrices` d × d matrices fit.
+pub(super) fn check_memory(dim: usize, matrices: usize, max_bytes: usize) -> Result<()> {
+    check_count("dim", dim)?;
+    let needed = dim.saturating_mul(dim).saturating_mul(matrices * size_of::<f64>());
+    if needed <= max_bytes {
+        return Ok(());
+    }
+    let expected = format!("at most {max_bytes} bytes for {matrices} d × d matri{}", if matrices == 1 { "x" } else { "ces" });
+    Err(Error::argument("max_bytes", expected, format_args!("{needed} bytes at d = {dim}; take a sketch instead")))
+}
+
 /// F as a sum of outer products.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Dense {
@@ -48,13 +59,34 @@ impl Dense {
     /// # Errors
     /// [`Error::Argument`] where 8d² bytes exceed `max_bytes`.
     pub fn new(dim: usize, config: &Config, _key: Key) -> Result<Self> {
-        check_count("dim", dim)?;
-        let needed = dim.saturating_mul(dim).saturating_mul(size_of::<f64>());
-        if needed > config.max_bytes {
-            let expected = format!("at most {} bytes for the d × d matrix", config.max_bytes);
-            return Err(Error::argument("max_bytes", expected, format_args!("{needed} bytes at d = {dim}; take a sketch instead")));
-        }
+        check_memory(dim, 1, config.max_bytes)?;
         Ok(Self { sum: Matrix::zeros(dim, dim), mass: 0.0, rounding: 0.0 })
+    }
+
+    /// The running sum, not divided by the mass.
+    pub(super) fn sum(&self) -> &Matrix {
+        &self.sum
+    }
+
+    /// S ← keep·S + s sᵀ, and the mass likewise.
+    pub(super) fn add_row(&mut self, keep: f64, s: &[f64], mass: f64) {
+        rank_one_update(&mut self.sum, keep, 1.0, s);
+        self.mass = keep * self.mass + mass;
+        // As in `absorb`, row by row; the trace bounds the norm of S at the cost of d.
+        self.rounding = keep * self.rounding + 0.5 * f64::EPSILON * (self.sum.trace() + 5.0 * dot(s, s));
+    }
+
+    /// Multiplies sum and mass.
+    pub(super) fn scale(&mut self, factor: f64) {
+        self.sum.scale(factor);
+        self.mass *= factor;
+        self.rounding *= factor;
+        self.round(0.0);
+    }
+
+    /// The bound of what rounding may have changed in F, in the 2-norm.
+    pub(super) fn rounding(&self) -> f64 {
+        (4.0 * (self.dim() as f64).sqrt() * f64::EPSILON * self.sum.trace() + self.rounding) / self.mass
     }
 
     /// Books the rounding of an update: half an ulp of every entry, and of what formed the added matrix `product`.
@@ -88,10 +120,7 @@ impl Curvature for Dense {
 
     fn decay(&mut self, gamma: f64) -> Result<()> {
         super::check_decay(gamma)?;
-        self.sum.scale(1.0 - gamma);
-        self.mass *= 1.0 - gamma;
-        self.rounding *= 1.0 - gamma;
-        self.round(0.0);
+        self.scale(1.0 - gamma);
         Ok(())
     }
 
@@ -114,7 +143,7 @@ impl Curvature for Dense {
         }
         let mut matrix = self.sum.clone();
         matrix.scale(1.0 / self.mass);
-        let rounding = 4.0 * (self.dim() as f64).sqrt() * f64::EPSILON * matrix.trace() + self.rounding / self.mass;
+        let rounding = self.rounding();
         let interval = Interval { lo: -rounding, hi: rounding, certainty: Certainty::Deterministic {} };
         Ok(Box::new(DenseApproximation { matrix, interval }))
     }

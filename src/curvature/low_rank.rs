@@ -3,7 +3,7 @@
 use super::probes::ProbedResidual;
 use super::{Approximation, Certainty, Interval};
 use crate::dense::{Matrix, axpy};
-use crate::error::{Result, check_nonnegative, check_positive};
+use crate::error::{Result, check_finite, check_len, check_nonnegative, check_positive};
 use crate::gradient::GradientBlock;
 use crate::inverse::{Bracket, KnownCurvature, Parts, RowSpace, Woodbury};
 use crate::operator::LinearOperator;
@@ -30,9 +30,10 @@ impl LowRank {
     /// The approximation RᵀR/m with an interval for its residual.
     ///
     /// # Errors
-    /// [`Error::Argument`](crate::Error::Argument) for a mass that is not positive.
+    /// [`Error::Argument`](crate::Error::Argument) for a mass that is not positive, [`Error::NotFinite`](crate::Error::NotFinite).
     pub fn new(rows: GradientBlock, mass: f64, interval: Option<Interval>) -> Result<Self> {
         check_positive("mass", mass)?;
+        rows.check_finite()?;
         Ok(Self { core: Core { rows, mass }, shift: 0.0, interval, probed: None })
     }
 
@@ -64,6 +65,8 @@ impl LinearOperator for Core {
     }
 
     fn apply(&self, x: &[f64]) -> Result<Vec<f64>> {
+        check_len("x", x.len(), self.dim())?;
+        check_finite("x", x)?;
         Ok(self.apply_columns(&Matrix::column(x.to_vec()))?.into_vec())
     }
 

@@ -9,8 +9,11 @@ mod kfac;
 mod low_rank;
 mod nystrom;
 mod probes;
+mod rank_one;
+mod rank_one_smoothed;
 mod recovery;
 mod robust_frequent_directions;
+mod sherman_morrison;
 mod window;
 
 use std::any::Any;
@@ -24,11 +27,14 @@ pub use kfac::{Config as KfacConfig, Kfac};
 pub use low_rank::LowRank;
 pub use nystrom::{Config as NystromConfig, Nystrom, TestMatrix};
 pub use probes::ProbedResidual;
+pub use rank_one::{Config as RankOneConfig, RankOne};
+pub use rank_one_smoothed::{Config as RankOneSmoothedConfig, RankOneSmoothed};
 pub use robust_frequent_directions::RobustFrequentDirections;
+pub use sherman_morrison::{BatchScaling, DenseInverse, OnKnownCurvature, UpdateRows, Weighting};
 pub use window::{Config as WindowConfig, Window};
 
 use crate::dense::Matrix;
-use crate::error::{Error, Result, check_finite, check_len};
+use crate::error::{Error, Result, Status, check_finite, check_len};
 use crate::gradient::GradientBlock;
 use crate::inverse::{Bracket, KnownCurvature, Parts, RowSpace};
 pub use crate::inverse::{Certainty, Interval};
@@ -78,6 +84,11 @@ pub trait Curvature: Any + Send + Sync {
     /// [`Error::Argument`] before anything was absorbed, [`Error::Numerical`] if a factorization fails.
     fn approximate(&self) -> Result<Box<dyn Approximation>>;
 
+    /// What went wrong numerically so far, and was dealt with: [`Status::WindUp`]; [`Status::Converged`] for nothing.
+    fn status(&self) -> Status {
+        Status::Converged {}
+    }
+
     /// Versioned bytes that [`load`] turns back into this estimate.
     ///
     /// # Errors
@@ -99,9 +110,10 @@ pub trait Approximation: LinearOperator {
     /// (F̂ + Λ')⁻¹ b.
     ///
     /// # Errors
-    /// As [`inverse`](Self::inverse).
+    /// As [`inverse`](Self::inverse), and [`Error::NotFinite`].
     fn solve(&self, known: &KnownCurvature, rhs: &[f64]) -> Result<Vec<f64>> {
         check_len("rhs", rhs.len(), self.dim())?;
+        check_finite("rhs", rhs)?;
         self.inverse(known)?.apply(rhs)
     }
 
@@ -198,6 +210,8 @@ families! {
     Diagonal(diagonal::Diagonal): "the diagonal alone: a reference";
     Kfac(kfac::Kfac): "a Kronecker product for each layer: a reference for factored rows";
     Dense(dense::Dense): "the d × d matrix itself: the reference, for small d";
+    RankOne(rank_one::RankOne): "the paper's dense inverse of the mean of s sᵀ, updated row by row: for small d";
+    RankOneSmoothed(rank_one_smoothed::RankOneSmoothed): "the paper's dense inverse of the smoothed s sᵀ, updated row by row: for small d";
 }
 
 /// The version of the bytes that [`Curvature::save`] writes.
@@ -214,8 +228,8 @@ struct Header {
     length: u64,
 }
 
-/// FNV-1a.
-fn checksum(bytes: &[u8]) -> u64 {
+/// FNV-1a: notices a changed byte, and is no protection against a forged one.
+pub(crate) fn checksum(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, &b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
 }
 

@@ -3,7 +3,7 @@
 
 use super::draw_class;
 use crate::dense::Matrix;
-use crate::error::{Result, check_count, check_finite, check_nonnegative};
+use crate::error::{Error, Result, check_count, check_finite, check_nonnegative};
 use crate::rng::Key;
 use crate::samples::{Batch, Features, Samples, Targets};
 
@@ -20,6 +20,8 @@ pub fn gaussian_mixture(samples: usize, width: usize, classes: usize, separation
         check_count(argument, count)?;
     }
     check_nonnegative("separation", separation)?;
+    check_size(samples, width)?;
+    check_size(width, classes)?;
     let mut stream = key.named("labels").stream();
     let labels = (0..samples).map(|_| draw_class(&mut stream, classes)).collect::<Result<Vec<_>>>()?;
     let mut means = Matrix::from_columns(width, classes, key.named("means").stream().normals(width * classes))?;
@@ -45,6 +47,7 @@ pub fn softmax_samples(theta: &Matrix, samples: usize, key: Key) -> Result<Sampl
         check_count(argument, count)?;
     }
     check_finite("theta", theta.as_slice())?;
+    check_size(samples, width)?;
     let rows = key.named("features").stream().normals(samples * width);
     let features = Features::from_f64(rows, samples, width)?;
     let logits = features.project(Batch::All, theta)?;
@@ -53,6 +56,12 @@ pub fn softmax_samples(theta: &Matrix, samples: usize, key: Key) -> Result<Sampl
     let mut stream = key.named("labels").stream();
     let labels = (0..samples).map(|i| draw_softmax(logits.col(i), stream.uniform())).collect();
     Samples::new(features, Targets::classes(labels, classes)?)
+}
+
+/// Checks that a table of numbers has a place in the address space.
+fn check_size(rows: usize, width: usize) -> Result<()> {
+    let most = isize::MAX as usize / size_of::<f64>() / rows;
+    if width <= most { Ok(()) } else { Err(Error::argument("width", format_args!("at most {most} for {rows} rows"), width)) }
 }
 
 /// The class at which the cumulative softmax of the logits passes u, for u in [0, 1).

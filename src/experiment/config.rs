@@ -1,6 +1,7 @@
 //! The configuration of an experiment, as TOML: one problem, the runs to make on it, the seeds. Unknown keys, wrong types and
 //! values outside their domain are refused with the line they stand in.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -114,8 +115,20 @@ impl Config {
         toml::to_string(self).map_err(|e| Error::Numerical { operation: "writing TOML", reason: e.to_string() })
     }
 
+    /// The first key whose value is not that of `other`, in alphabetical order: its path, the value here and the value there.
+    ///
+    /// # Errors
+    /// As [`to_toml`](Self::to_toml).
+    pub fn first_difference(&self, other: &Self) -> Result<Option<(String, String, String)>> {
+        let table = |config: &Self| {
+            let table = toml::Value::try_from(config);
+            table.map_err(|e| Error::Numerical { operation: "writing TOML", reason: e.to_string() })
+        };
+        Ok(first_difference(String::new(), Some(&table(self)?), Some(&table(other)?)))
+    }
+
     /// Checks every value; an error comes with the number of the run it is in.
-    fn validate(&self) -> std::result::Result<(), (Option<usize>, Error)> {
+    pub(super) fn validate(&self) -> std::result::Result<(), (Option<usize>, Error)> {
         let top = |result: Result<()>| result.map_err(|e| (None, e));
         top(check_count("seeds", self.seeds.len()))?;
         top(check_count("record_every", self.record_every as usize))?;
@@ -133,6 +146,25 @@ impl Config {
             }
         }
         Ok(())
+    }
+}
+
+fn first_difference(path: String, a: Option<&toml::Value>, b: Option<&toml::Value>) -> Option<(String, String, String)> {
+    use toml::Value::{Array, Table};
+    match (a, b) {
+        _ if a == b => None,
+        (Some(Table(a)), Some(Table(b))) => {
+            let keys: BTreeSet<_> = a.keys().chain(b.keys()).collect();
+            let below = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+            keys.into_iter().find_map(|key| first_difference(below(key), a.get(key), b.get(key)))
+        }
+        (Some(Array(a)), Some(Array(b))) if a.iter().chain(b).all(toml::Value::is_table) => {
+            (0..a.len().max(b.len())).find_map(|i| first_difference(format!("{path}[{i}]"), a.get(i), b.get(i)))
+        }
+        _ => {
+            let text = |value: Option<&toml::Value>| value.map_or("(absent)".to_owned(), ToString::to_string);
+            Some((path, text(a), text(b)))
+        }
     }
 }
 

@@ -8,11 +8,11 @@ use super::record::{Table, cell};
 use crate::bilevel::{self, Sampling};
 use crate::bounds::slope_with_limits;
 use crate::curvature::CurvatureConfig;
-use crate::dense::{difference, norm};
+use crate::dense::relative_error;
 use crate::error::{Error, Result, check_count, check_nonnegative, check_positive};
 use crate::inverse::SolveOptions;
 use crate::model::FisherKind;
-use crate::oracle::{NewtonOptions, exact_hypergradient, inner_solution};
+use crate::oracle::{NewtonOptions, exact_hypergradient, inner_solution_watched};
 use crate::problem::{ClosedForm, Problem};
 use crate::rng::Key;
 use crate::samples::Batch;
@@ -80,30 +80,18 @@ impl Config {
         self.curvatures.iter().try_for_each(CurvatureConfig::validate)
     }
 
-    /// How many pieces of work [`measure`] announces.
+    /// How many pieces [`Reference::measure`] has: the estimators by Hessian products, then each stream of samples.
     pub fn work(&self) -> u64 {
         1 + self.repetitions * (self.curvatures.len() * self.fisher.len()) as u64
     }
 }
 
-/// An empty table for [`measure`].
+/// An empty table for [`Reference::measure`].
 pub fn table() -> Table {
     Table::new(["estimator", "curvature", "fisher", "unit", "budget", "repetition", "relative_error"])
 }
 
-/// θ*(v) and ∇Φ(v).
-fn reference_at(problem: &dyn Problem, v: &[f64]) -> Result<ClosedForm> {
-    if let Some(closed) = problem.closed_form(v)? {
-        return Ok(closed);
-    }
-    let solution = inner_solution(problem, v, &problem.initial().1, NewtonOptions::default())?;
-    if !solution.status.is_converged() {
-        return Err(Error::Numerical { operation: "inner solution", reason: solution.status.to_string() });
-    }
-    Ok(ClosedForm { hypergradient: exact_hypergradient(problem, v, &solution.theta)?, theta: solution.theta })
-}
-
-/// The slopes of the errors in a table that [`measure`] filled, one row for each family and Fisher kind; none where the settings
+/// The slopes of the errors in a table that [`Reference::measure`] filled, one row for each family and Fisher kind; none where the settings
 /// ask for none. NaN where an error is 0 or not finite: it has no logarithm.
 ///
 /// # Errors
@@ -133,49 +121,87 @@ pub fn slopes(config: &Config, errors: &Table) -> Result<Option<Table>> {
     Ok(Some(out))
 }
 
-/// Measures everything on one problem and adds it to `table`; `advance` is called after each piece of work.
-///
-/// # Errors
-/// [`Error::Numerical`] where the inner problem cannot be solved, and whatever the problem meets.
-pub fn measure(problem: &dyn Problem, config: &Config, key: Key, table: &mut Table, mut advance: impl FnMut()) -> Result<()> {
-    let normals = key.named("outer").stream().normals(problem.outer_dim());
-    let v: Vec<f64> = normals.iter().map(|x| config.outer_spread * x).collect();
-    let ClosedForm { theta, hypergradient: reference } = reference_at(problem, &v)?;
-    let error = |found: &[f64]| cell(norm(&difference(found, &reference)) / norm(&reference));
-    let sampling = Sampling::default();
+/// v, θ*(v) and the hypergradient there, in closed form or by the oracle: what every estimate is compared with.
+pub struct Reference<'a> {
+    problem: &'a dyn Problem,
+    config: &'a Config,
+    key: Key,
+    v: Vec<f64>,
+    theta: Vec<f64>,
+    hypergradient: Vec<f64>,
+}
 
-    let exact = bilevel::exact(problem, &v, &theta, sampling)?;
-    table.push(["exact", "", "", "products", &exact.products.to_string(), "0", &error(&exact.value)])?;
-    for &products in &config.products {
-        // The tolerance is out of reach, so that the number of products decides.
-        let options = SolveOptions { tolerance: 1e-15, max_iterations: products };
-        let estimate = bilevel::cg(problem, &v, &theta, sampling, options)?;
-        table.push(["cg", "", "", "products", &products.to_string(), "0", &error(&estimate.value)])?;
+impl<'a> Reference<'a> {
+    /// Solves the inner problem at a random v; `before_step` is called before each Newton step, and an error of it ends the search.
+    ///
+    /// # Errors
+    /// [`Error::Numerical`] where the inner problem cannot be solved, and whatever the problem and `before_step` meet.
+    pub fn solve(problem: &'a dyn Problem, config: &'a Config, key: Key, before_step: impl FnMut() -> Result<()>) -> Result<Self> {
+        let normals = key.named("outer").stream().normals(problem.outer_dim());
+        let v: Vec<f64> = normals.iter().map(|x| config.outer_spread * x).collect();
+        if let Some(ClosedForm { theta, hypergradient }) = problem.closed_form(&v)? {
+            return Ok(Self { problem, config, key, v, theta, hypergradient });
+        }
+        let solution = inner_solution_watched(problem, &v, &problem.initial().1, NewtonOptions::default(), before_step)?;
+        if !solution.status.is_converged() {
+            return Err(Error::Numerical { operation: "inner solution", reason: solution.status.to_string() });
+        }
+        let theta = solution.theta;
+        let hypergradient = exact_hypergradient(problem, &v, &theta)?;
+        Ok(Self { problem, config, key, v, theta, hypergradient })
     }
-    advance();
 
-    for curvature in &config.curvatures {
-        for &fisher in &config.fisher {
-            for repetition in 0..config.repetitions {
-                // The same samples and labels for every family and kind.
-                let key = key.named("stream").child(repetition);
-                let mut estimate = curvature.build(problem.inner_dim(), key.named("curvature"))?;
-                let mut absorbed = 0;
-                for &rows in &config.rows {
-                    let fresh =
-                        key.named("samples").child(rows as u64).stream().indices(problem.inner_samples(), rows - absorbed)?;
-                    let labels = key.named("labels").child(rows as u64);
-                    estimate.absorb(&problem.scores(&v, &theta, Batch::Indices(&fresh), fisher, labels)?)?;
-                    absorbed = rows;
-                    let approximation = estimate.approximate()?;
-                    let found = bilevel::nhgd(problem, &v, &theta, sampling, approximation.as_ref(), config.damping)?;
-                    let cells = [estimate.name(), fisher.name(), "rows"].map(str::to_owned);
-                    let row = std::iter::once("nhgd".to_owned()).chain(cells);
-                    table.push(row.chain([rows.to_string(), repetition.to_string(), error(&found.value)]))?;
-                }
-                advance();
-            }
+    /// Adds the rows of piece `piece` of [`Config::work`] to the table.
+    ///
+    /// # Errors
+    /// Whatever the problem meets.
+    pub fn measure(&self, piece: u64, table: &mut Table) -> Result<()> {
+        let Some(stream) = piece.checked_sub(1) else { return self.by_products(table) };
+        let (pair, repetition) = (stream / self.config.repetitions, stream % self.config.repetitions);
+        let kinds = self.config.fisher.len().max(1);
+        let (curvature, fisher) = (pair as usize / kinds, pair as usize % kinds);
+        match (self.config.curvatures.get(curvature), self.config.fisher.get(fisher)) {
+            (Some(curvature), Some(&fisher)) => self.by_rows(curvature, fisher, repetition, table),
+            _ => Err(Error::argument("piece", format_args!("below {}", self.config.work()), piece)),
         }
     }
-    Ok(())
+
+    /// ‖h − ∇Φ‖ / ‖∇Φ‖.
+    fn error(&self, found: &[f64]) -> String {
+        cell(relative_error(found, &self.hypergradient))
+    }
+
+    fn by_products(&self, table: &mut Table) -> Result<()> {
+        let Self { problem, v, theta, .. } = self;
+        let sampling = Sampling::default();
+        let exact = bilevel::exact(*problem, v, theta, sampling)?;
+        table.push(["exact", "", "", "products", &exact.products.to_string(), "0", &self.error(&exact.value)])?;
+        for &products in &self.config.products {
+            // The tolerance is out of reach, so that the number of products decides.
+            let options = SolveOptions { tolerance: 1e-15, max_iterations: products };
+            let estimate = bilevel::cg(*problem, v, theta, sampling, options)?;
+            table.push(["cg", "", "", "products", &products.to_string(), "0", &self.error(&estimate.value)])?;
+        }
+        Ok(())
+    }
+
+    fn by_rows(&self, curvature: &CurvatureConfig, fisher: FisherKind, repetition: u64, table: &mut Table) -> Result<()> {
+        let Self { problem, v, theta, .. } = self;
+        // The same samples and labels for every family and kind.
+        let key = self.key.named("stream").child(repetition);
+        let mut estimate = curvature.build(problem.inner_dim(), key.named("curvature"))?;
+        let mut absorbed = 0;
+        for &rows in &self.config.rows {
+            let fresh = key.named("samples").child(rows as u64).stream().indices(problem.inner_samples(), rows - absorbed)?;
+            let labels = key.named("labels").child(rows as u64);
+            estimate.absorb(&problem.scores(v, theta, Batch::Indices(&fresh), fisher, labels)?)?;
+            absorbed = rows;
+            let approximation = estimate.approximate()?;
+            let found = bilevel::nhgd(*problem, v, theta, Sampling::default(), approximation.as_ref(), self.config.damping)?;
+            let cells = [estimate.name(), fisher.name(), "rows"].map(str::to_owned);
+            let row = std::iter::once("nhgd".to_owned()).chain(cells);
+            table.push(row.chain([rows.to_string(), repetition.to_string(), self.error(&found.value)]))?;
+        }
+        Ok(())
+    }
 }

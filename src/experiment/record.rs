@@ -30,6 +30,9 @@ pub const HYPERGRADIENT_SLOPES: &str = "hypergradient_slopes.csv";
 /// Derivative and estimator checks: `subject`, `quantity`, `error`, `tolerance`, `verdict` (`ok` or `FAILED`), `note`.
 pub const CHECKS: &str = "checks.csv";
 
+/// Where an unfinished run stands; gone once the record is complete.
+pub const CHECKPOINT: &str = "checkpoint.nhgd";
+
 /// What a record is about.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -53,12 +56,12 @@ pub struct Manifest {
     pub counts: Vec<String>,
     /// The values of `method` that are baselines: one row a seed, no steps.
     pub baselines: Vec<String>,
-    /// Failed or stopped runs, by `method/seed`, with the reason.
+    /// Runs that failed, stopped or gave notice of something, by `method/seed`, with the reason.
     pub incidents: BTreeMap<String, String>,
 }
 
 /// A table of text cells with named columns.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Table {
     columns: Vec<String>,
     rows: Vec<Vec<String>>,
@@ -180,17 +183,21 @@ pub fn cell(value: f64) -> String {
     format!("{value:?}")
 }
 
-/// A record being written: its folder is new, its manifest comes last.
+/// A record being written: its folder is new or its run unfinished, its manifest comes last.
 #[derive(Debug)]
 pub struct Writer {
     folder: PathBuf,
+    /// Held as long as the record is being written, so that no second process writes it too; the system lets go of it however
+    /// this one ends.
+    _lock: Option<fs::File>,
 }
 
 impl Writer {
     /// Creates the folder.
     ///
     /// # Errors
-    /// [`Error::Argument`] if something stands there already, [`Error::Io`] if it cannot be created.
+    /// [`Error::Argument`] if something stands there already, [`Error::Data`] if another process writes there, [`Error::Io`] if
+    /// it cannot be created.
     pub fn create(folder: &Path) -> Result<Self> {
         if let Some(parent) = folder.parent().filter(|p| !p.as_os_str().is_empty()) {
             fs::create_dir_all(parent).map_err(|e| Error::io(parent, "creating the output folder", e))?;
@@ -198,21 +205,40 @@ impl Writer {
         match fs::create_dir(folder) {
             Ok(()) => {}
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
-                // An empty folder is as good as a new one.
-                let empty = fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none());
+                // An empty folder is as good as a new one, and what a killed process left of a write is nothing.
+                let empty = fs::read_dir(folder)
+                    .is_ok_and(|mut entries| entries.all(|entry| entry.is_ok_and(|entry| is_partial(&entry.file_name()))));
                 if !empty {
-                    let found = format!("{}, which exists and is not empty", folder.display());
+                    let unfinished = folder.join(CHECKPOINT).exists() && !folder.join(MANIFEST).exists();
+                    let hint = if unfinished { "; it holds an unfinished run, which `nhgd run --resume` goes on with" } else { "" };
+                    let found = format!("{}, which exists and is not empty{hint}", folder.display());
                     return Err(Error::argument("--out", "a new or empty folder", found));
                 }
             }
             Err(e) => return Err(Error::io(folder, "creating the output folder", e)),
         }
-        Ok(Self { folder: folder.to_owned() })
+        let writer = Self::resume(folder)?;
+        writer.clear_leftovers();
+        Ok(writer)
+    }
+
+    /// The folder of an unfinished run.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if there is no such folder, [`Error::Data`] if another process writes there.
+    pub fn resume(folder: &Path) -> Result<Self> {
+        fs::read_dir(folder).map_err(|e| Error::io(folder, "opening the output folder", e))?;
+        // Not every system opens folders and not every file system has locks: then there is no such protection.
+        let lock = fs::File::open(folder).ok();
+        if let Some(Err(fs::TryLockError::WouldBlock)) = lock.as_ref().map(fs::File::try_lock) {
+            return Err(Error::data(folder, "another process is writing there"));
+        }
+        Ok(Self { folder: folder.to_owned(), _lock: lock })
     }
 
     /// A record that exists, to write its pictures anew.
     pub fn existing(folder: &Path) -> Self {
-        Self { folder: folder.to_owned() }
+        Self { folder: folder.to_owned(), _lock: None }
     }
 
     /// The record's folder.
@@ -228,21 +254,38 @@ impl Writer {
         write_atomically(&self.folder.join(name), bytes)
     }
 
-    /// Completes the record.
+    /// Removes what a killed process left of its writes.
+    pub fn clear_leftovers(&self) {
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        // What cannot be removed is in nobody's way.
+        entries.filter(|entry| is_partial(&entry.file_name())).for_each(|entry| drop(fs::remove_file(entry.path())));
+    }
+
+    /// Completes the record, and removes the checkpoint that is of no more use.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn finish(self, manifest: &Manifest) -> Result<()> {
+    pub fn finish(&self, manifest: &Manifest) -> Result<()> {
         let json = serde_json::to_vec_pretty(manifest);
         let json = json.map_err(|e| Error::Numerical { operation: "writing the manifest", reason: e.to_string() })?;
-        self.write(MANIFEST, &json)
+        self.write(MANIFEST, &json)?;
+        // Beside a manifest it is never looked at.
+        let _ = fs::remove_file(self.folder.join(CHECKPOINT));
+        Ok(())
     }
 
     /// Removes the folder with what was written so far, after a failure.
-    pub fn abandon(self) {
+    pub fn abandon(&self) {
         // The failure that led here is the one to report; a folder that cannot be removed adds nothing to it.
         let _ = fs::remove_dir_all(&self.folder);
     }
+}
+
+/// How the names of temporary files end.
+const PARTIAL: &str = ".partial";
+
+fn is_partial(name: &std::ffi::OsStr) -> bool {
+    name.to_str().is_some_and(|name| name.starts_with('.') && name.ends_with(PARTIAL))
 }
 
 /// Writes a file by way of a temporary one in the same folder: synced, then renamed.
@@ -252,7 +295,7 @@ impl Writer {
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     let failed = |e: std::io::Error| Error::io(path, "writing", e);
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".").suffix(".partial").tempfile_in(folder).map_err(failed)?;
+    let mut file = tempfile::Builder::new().prefix(".").suffix(PARTIAL).tempfile_in(folder).map_err(failed)?;
     file.write_all(bytes).map_err(failed)?;
     file.as_file().sync_all().map_err(failed)?;
     #[cfg(unix)]
@@ -307,7 +350,8 @@ impl Record {
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(MANIFEST);
         if !path.is_file() {
-            return Err(Error::data(folder, format_args!("no complete record here: it has no {MANIFEST}")));
+            let hint = if folder.join(CHECKPOINT).exists() { "; go on with its run by `nhgd run --resume`" } else { "" };
+            return Err(Error::data(folder, format_args!("no complete record here: it has no {MANIFEST}{hint}")));
         }
         let bytes = fs::read(&path).map_err(|e| Error::io(&path, "reading", e))?;
         let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|e| Error::data(&path, e))?;
@@ -354,8 +398,12 @@ mod tests {
     fn a_record_reads_back_and_is_incomplete_until_its_manifest() {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("deep/run");
+        drop(Writer::create(&folder).unwrap());
         let writer = Writer::create(&folder).unwrap();
-        assert_eq!(Writer::create(&folder).unwrap().folder(), folder, "an empty folder will do");
+        assert_eq!(writer.folder(), folder, "an empty folder will do");
+        if cfg!(unix) {
+            assert!(Writer::create(&folder).unwrap_err().to_string().contains("another process"), "one at a time");
+        }
         let mut table = Table::new(["method", "x"]);
         for x in [0.1, -1e-300, 1.0 / 3.0, f64::NAN] {
             table.push(["a, \"b\"".to_owned(), cell(x)]).unwrap();
@@ -363,9 +411,12 @@ mod tests {
         assert!(table.push(["only one"]).is_err());
         writer.write(ROWS, &table.to_csv().unwrap()).unwrap();
         assert!(Writer::create(&folder).unwrap_err().to_string().contains("not empty"));
+        writer.write(CHECKPOINT, b"").unwrap();
+        assert!(Writer::create(&folder).unwrap_err().to_string().contains("--resume"));
         writer.write(TIMINGS, &Table::new(["method"]).to_csv().unwrap()).unwrap();
         assert!(Record::read(&folder).unwrap_err().to_string().contains("no complete record"));
         writer.finish(&manifest()).unwrap();
+        assert!(!folder.join(CHECKPOINT).exists());
         let record = Record::read(&folder).unwrap();
         assert_eq!(record.rows, table);
         let numbers = record.rows.numbers("x").unwrap();
@@ -383,6 +434,19 @@ mod tests {
         assert!(write_atomically(&target, b"x").is_err(), "a folder stands where the file should go");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         assert!(write_atomically(&dir.path().join("missing/file"), b"x").is_err());
+    }
+
+    #[test]
+    fn what_a_killed_process_left_of_a_write_is_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(".abc.partial"), "half").unwrap();
+        let writer = Writer::create(dir.path()).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        fs::write(dir.path().join(".def.partial"), "half").unwrap();
+        fs::write(dir.path().join("mine.partial"), "a user's").unwrap();
+        writer.clear_leftovers();
+        let left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["mine.partial"]);
     }
 
     #[test]

@@ -6,21 +6,36 @@ use serde::{Deserialize, Serialize};
 
 use super::check_rows;
 use crate::dense::{Matrix, dot, gram, matmul, matmul_add};
-use crate::error::{self, Result, check_count};
+use crate::error::{self, Error, Result, check_count};
 
 /// A block G of stored rows. They are kept as the columns of a d × rows matrix, so that a gradient is contiguous.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Stored")]
 pub struct DenseRows {
     transposed: Matrix,
     rows_per_sample: usize,
+}
+
+/// Rows as they were read, not yet checked.
+#[derive(Deserialize)]
+struct Stored {
+    transposed: Matrix,
+    rows_per_sample: usize,
+}
+
+impl TryFrom<Stored> for DenseRows {
+    type Error = Error;
+
+    fn try_from(Stored { transposed, rows_per_sample }: Stored) -> Result<Self> {
+        Self::new(transposed, rows_per_sample)
+    }
 }
 
 impl DenseRows {
     /// The block whose rows are the columns of `transposed` (d × rows); each sample has `rows_per_sample` adjacent ones.
     ///
     /// # Errors
-    /// [`Error::Argument`](crate::Error::Argument) for an empty block or a wrong number of rows,
-    /// [`Error::NotFinite`](crate::Error::NotFinite).
+    /// [`Error::Argument`] for an empty block or a wrong number of rows, [`Error::NotFinite`].
     pub fn new(transposed: Matrix, rows_per_sample: usize) -> Result<Self> {
         check_count("dimension", transposed.nrows())?;
         check_rows(transposed.ncols(), rows_per_sample)?;
@@ -88,6 +103,10 @@ impl DenseRows {
         let r = self.rows_per_sample;
         let transposed = self.transposed.columns(samples.start * r..samples.end * r).to_matrix();
         Self { transposed, rows_per_sample: r }
+    }
+
+    pub(super) fn expand(&self, range: Range<usize>) -> Matrix {
+        self.transposed.columns(range).to_matrix()
     }
 
     pub(super) fn scale(&mut self, factor: f64) {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::check_rows;
 use crate::dense::{Matrix, View, check_shape, dot, gram, matmul, matmul_add_slice};
-use crate::error::{self, Result, check_count};
+use crate::error::{self, Error, Result, check_count};
 use crate::par;
 
 /// Samples projected at once.
@@ -17,6 +17,7 @@ const BLOCK: usize = 128;
 
 /// A block G of rows x_i ⊗ δ_i; the `rows_per_sample` rows of a sample share its x_i, which is stored once.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Stored")]
 pub struct KroneckerRows {
     /// x_i as the columns, p × samples.
     inputs: Matrix,
@@ -25,12 +26,27 @@ pub struct KroneckerRows {
     rows_per_sample: usize,
 }
 
+/// Rows as they were read, not yet checked.
+#[derive(Deserialize)]
+struct Stored {
+    inputs: Matrix,
+    deltas: Matrix,
+    rows_per_sample: usize,
+}
+
+impl TryFrom<Stored> for KroneckerRows {
+    type Error = Error;
+
+    fn try_from(Stored { inputs, deltas, rows_per_sample }: Stored) -> Result<Self> {
+        Self::new(inputs, deltas, rows_per_sample)
+    }
+}
+
 impl KroneckerRows {
     /// The rows `inputs[:, i / r] ⊗ deltas[:, i]`, for r = `rows_per_sample`; √w belongs into `deltas`.
     ///
     /// # Errors
-    /// [`Error::Argument`](crate::Error::Argument) for an empty block, [`Error::Shape`](crate::Error::Shape) if the numbers of
-    /// inputs and deltas do not fit, [`Error::NotFinite`](crate::Error::NotFinite).
+    /// [`Error::Argument`] for an empty block, [`Error::Shape`] if the numbers of inputs and deltas do not fit, [`Error::NotFinite`].
     pub fn new(inputs: Matrix, deltas: Matrix, rows_per_sample: usize) -> Result<Self> {
         check_count("input width", inputs.nrows())?;
         check_count("output width", deltas.nrows())?;
@@ -195,6 +211,15 @@ impl KroneckerRows {
         Self { inputs: self.inputs.columns(samples).to_matrix(), deltas, rows_per_sample: r }
     }
 
+    /// Entry k·p + j of row i is x_j δ_k.
+    pub(super) fn expand(&self, range: Range<usize>) -> Matrix {
+        let (p, r) = (self.input_width(), self.rows_per_sample);
+        Matrix::from_fn(self.dim(), range.len(), |entry, i| {
+            let row = range.start + i;
+            self.inputs[(entry % p, row / r)] * self.deltas[(entry / p, row)]
+        })
+    }
+
     pub(super) fn scale(&mut self, factor: f64) {
         self.deltas.scale(factor);
     }
@@ -226,7 +251,7 @@ impl KroneckerRows {
 /// C(C+1)/2 products of 2np² flops. `weight` must be symmetric in k and l.
 ///
 /// # Errors
-/// [`Error::Shape`](crate::Error::Shape) never, for a consistent `inputs`.
+/// [`Error::Shape`] never, for a consistent `inputs`.
 pub fn weighted_outer(inputs: &Matrix, outputs: usize, weight: impl Fn(usize, usize, usize) -> f64 + Sync) -> Result<Matrix> {
     let p = inputs.nrows();
     let pairs: Vec<(usize, usize)> = (0..outputs).flat_map(|k| (0..=k).map(move |l| (k, l))).collect();

@@ -121,6 +121,15 @@ impl LayeredRows {
         })
     }
 
+    pub(super) fn expand(&self, range: Range<usize>) -> Matrix {
+        let mut expanded = Matrix::zeros(self.dim(), range.len());
+        for (place, layer) in self.placed() {
+            let part = layer.expand(range.clone());
+            (0..range.len()).for_each(|j| expanded.col_mut(j)[place.clone()].copy_from_slice(part.col(j)));
+        }
+        expanded
+    }
+
     pub(super) fn part(&self, samples: Range<usize>) -> Self {
         Self { layers: self.layers.iter().map(|layer| layer.part(samples.clone())).collect() }
     }

@@ -1,6 +1,6 @@
 //! Blocks of per-sample gradients. A [`GradientBlock`] stands for a matrix G whose rows are √w_i s_i, s_i = ∇_θ ℓ_i, so that
-//! GᵀG / samples estimates Σ w_i s_i s_iᵀ / n. Curvatures meet gradients only through the operations here; a factored block
-//! is never expanded by any of them.
+//! GᵀG / samples estimates Σ w_i s_i s_iᵀ / n. Curvatures meet gradients only through the operations here; none of them
+//! expands a factored block, but `expand` the few rows it is asked for.
 //!
 //! `samples` and `rows` are two numbers: the expected Fisher has several rows a sample. Means divide by samples, never by rows.
 
@@ -65,26 +65,33 @@ impl GradientBlock {
     /// GΩ, for Ω d × ℓ: rows × ℓ, at 2·d·ℓ flops a sample.
     ///
     /// # Errors
-    /// [`Error::Shape`].
+    /// [`Error::Shape`]; [`Error::NotFinite`] for Ω, or for a product that overflows.
     pub fn project(&self, omega: &Matrix) -> Result<Matrix> {
         check_shape("omega", omega, self.dim(), omega.ncols())?;
-        each_form!(self, rows => rows.project(omega))
+        let product = each_form!(self, rows => rows.project(omega))?;
+        // What is not finite in Ω is not finite in the product, which is far smaller.
+        if check_finite("product", product.as_slice()).is_err() {
+            check_finite("omega", omega.as_slice())?;
+            check_finite("gradient rows times omega", product.as_slice())?;
+        }
+        Ok(product)
     }
 
     /// Y += GᵀC, for C rows × ℓ and Y d × ℓ, at 2·d·ℓ flops a sample.
     ///
     /// # Errors
-    /// [`Error::Shape`].
+    /// [`Error::Shape`], [`Error::NotFinite`] for C.
     pub fn accumulate_into(&self, coefficients: &Matrix, y: &mut Matrix) -> Result<()> {
         check_shape("coefficients", coefficients, self.rows(), coefficients.ncols())?;
         check_shape("y", &*y, self.dim(), coefficients.ncols())?;
+        check_finite("coefficients", coefficients.as_slice())?;
         each_form!(self, rows => rows.accumulate_into(coefficients, y))
     }
 
     /// GᵀC, for C rows × ℓ: d × ℓ.
     ///
     /// # Errors
-    /// [`Error::Shape`].
+    /// As [`accumulate_into`](Self::accumulate_into).
     pub fn accumulate(&self, coefficients: &Matrix) -> Result<Matrix> {
         let mut y = Matrix::zeros(self.dim(), coefficients.ncols());
         self.accumulate_into(coefficients, &mut y)?;
@@ -153,12 +160,24 @@ impl GradientBlock {
         }
     }
 
+    /// Some rows as they are, as the columns of a d × range matrix: for updates that take one row at a time.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for rows that are not there.
+    pub fn expand(&self, range: Range<usize>) -> Result<Matrix> {
+        if range.start > range.end || range.end > self.rows() {
+            let expected = format!("a range within the {} rows", self.rows());
+            return Err(Error::argument("rows", expected, format_args!("{range:?}")));
+        }
+        Ok(each_form!(self, rows => rows.expand(range)))
+    }
+
     /// The rows of the last `count` samples (all of them if there are fewer).
     pub fn last_samples(&self, count: usize) -> Self {
         self.part(self.samples() - count.min(self.samples())..self.samples())
     }
 
-    /// Multiplies every row.
+    /// Multiplies every row. A factor that is not finite makes a block that everything else refuses.
     pub fn scale(&mut self, factor: f64) {
         each_form!(self, rows => rows.scale(factor));
     }

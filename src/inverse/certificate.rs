@@ -264,9 +264,8 @@ impl<'a> Bracket<'a> {
             Some((space, a)) => space.forms(rows, a, self.width())?,
             None => {
                 let mut forms = Vec::with_capacity(rows.rows());
-                for range in crate::par::blocks(rows.samples(), CHUNK) {
-                    let part = rows.part(range);
-                    forms.extend(self.forms_of_columns(&part.accumulate(&Matrix::identity(part.rows()))?)?);
+                for range in crate::par::blocks(rows.rows(), CHUNK) {
+                    forms.extend(self.forms_of_columns(&rows.expand(range)?)?);
                 }
                 forms
             }

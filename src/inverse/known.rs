@@ -9,12 +9,25 @@ use crate::operator::LinearOperator;
 
 /// A known positive semi-definite matrix Λ.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Form")]
 pub struct KnownCurvature(Form);
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 enum Form {
     Scalar { dim: usize, value: f64 },
     Diagonal(Vec<f64>),
+}
+
+impl TryFrom<Form> for KnownCurvature {
+    type Error = Error;
+
+    /// Checks what was read.
+    fn try_from(form: Form) -> Result<Self> {
+        match form {
+            Form::Scalar { dim, value } => Self::scalar(dim, value),
+            Form::Diagonal(entries) => Self::diagonal(entries),
+        }
+    }
 }
 
 impl KnownCurvature {
@@ -51,12 +64,14 @@ impl KnownCurvature {
     /// Λ + tI for a t of any sign that leaves Λ positive semi-definite.
     ///
     /// # Errors
-    /// [`Error::Argument`] otherwise.
+    /// [`Error::Argument`] otherwise, and for a sum that is not finite.
     pub fn shifted(&self, t: f64) -> Result<Self> {
         check_nonnegative("shifted known curvature", self.min_eigenvalue() + t)?;
+        let overflow = || Error::argument("damping", "a sum with the known curvature that is finite", t);
+        let finite = |sum: f64| if sum.is_finite() { Ok(sum) } else { Err(overflow()) };
         Ok(Self(match &self.0 {
-            Form::Scalar { dim, value } => Form::Scalar { dim: *dim, value: value + t },
-            Form::Diagonal(entries) => Form::Diagonal(entries.iter().map(|a| a + t).collect()),
+            Form::Scalar { dim, value } => Form::Scalar { dim: *dim, value: finite(value + t)? },
+            Form::Diagonal(entries) => Form::Diagonal(entries.iter().map(|a| finite(a + t)).collect::<Result<_>>()?),
         }))
     }
 
@@ -82,6 +97,9 @@ impl KnownCurvature {
     }
 
     /// Entry i of the diagonal.
+    ///
+    /// # Panics
+    /// If there is none and the entries are stored.
     pub fn entry(&self, i: usize) -> f64 {
         match &self.0 {
             Form::Scalar { value, .. } => *value,
@@ -100,9 +118,10 @@ impl KnownCurvature {
     /// Λ⁻¹ x, column by column, in place.
     ///
     /// # Errors
-    /// [`Error::Shape`], and [`Error::Argument`] where Λ is singular: damping is needed.
+    /// [`Error::Shape`], [`Error::NotFinite`], and [`Error::Argument`] where Λ is singular: damping is needed.
     pub fn solve_in_place(&self, x: &mut Matrix) -> Result<()> {
         check_len("rhs", x.nrows(), self.dim())?;
+        check_finite("rhs", x.as_slice())?;
         self.check_invertible()?;
         for j in 0..x.ncols() {
             x.col_mut(j).iter_mut().enumerate().for_each(|(i, x)| *x /= self.entry(i));

@@ -53,6 +53,7 @@ impl Gaussian {
     fn check<'a>(&self, samples: &'a Samples, theta: &[f64]) -> Result<&'a [f64]> {
         check_len("feature width", samples.features.width(), self.width)?;
         let targets = samples.targets.as_real()?;
+        check_len("targets", targets.len(), samples.len())?;
         self.check_vector("theta", theta)?;
         Ok(targets)
     }

@@ -78,6 +78,9 @@ impl<'a> Weighted<'a> {
     }
 
     /// w_i at position `position` of the batch.
+    ///
+    /// # Panics
+    /// If there are weights, and none there.
     pub fn weight(&self, position: usize) -> f64 {
         self.weights.map_or(1.0, |w| w[position])
     }

@@ -24,11 +24,14 @@ impl Softmax {
     /// The model for `width` features and `classes` classes.
     ///
     /// # Errors
-    /// [`Error::Argument`] for no features or fewer than 2 classes.
+    /// [`Error::Argument`] for no features, fewer than 2 classes, or more parameters than can be counted.
     pub fn new(width: usize, classes: usize) -> Result<Self> {
         check_count("width", width)?;
         if classes < 2 {
             return Err(Error::argument("classes", "at least 2", classes));
+        }
+        if width.checked_mul(classes).is_none() {
+            return Err(Error::argument("width", format_args!("at most {}", usize::MAX / classes), width));
         }
         Ok(Self { width, classes })
     }
@@ -39,16 +42,25 @@ impl Softmax {
         Matrix::from_columns(self.width, self.classes, theta.to_vec())
     }
 
-    fn labels<'a>(&self, samples: &'a Samples) -> Result<&'a [u32]> {
+    /// Checks that the data are of this model; the fields of [`Samples`] and [`Targets`] are anyone's to change.
+    fn labels<'a>(&self, samples: &'a Samples, batch: Batch<'_>) -> Result<&'a [u32]> {
         check_len("feature width", samples.features.width(), self.width)?;
         let (labels, classes) = samples.targets.as_classes()?;
         check_len("classes", classes, self.classes)?;
-        Ok(labels)
+        check_len("targets", labels.len(), samples.len())?;
+        batch.check(samples.len())?;
+        match batch.iter(samples.len()).find(|&i| labels[i] as usize >= self.classes) {
+            None => Ok(labels),
+            Some(i) => {
+                let found = format!("{} at sample {i}", labels[i]);
+                Err(Error::argument("labels", format_args!("labels below {}", self.classes), found))
+            }
+        }
     }
 
     /// Class probabilities, classes × m.
     fn probabilities(&self, samples: &Samples, batch: Batch<'_>, theta: &[f64]) -> Result<Matrix> {
-        self.labels(samples)?;
+        self.labels(samples, batch)?;
         let mut p = samples.features.project(batch, &self.matrix("theta", theta)?)?;
         softmax_columns(&mut p);
         Ok(p)
@@ -62,7 +74,7 @@ impl Softmax {
         theta: &[f64],
         u: &[f64],
     ) -> Result<(Matrix, Matrix)> {
-        self.labels(samples)?;
+        self.labels(samples, batch)?;
         let mut both = self.matrix("theta", theta)?.into_vec();
         both.extend(self.matrix("direction", u)?.into_vec());
         let both = samples.features.project(batch, &Matrix::from_columns(self.width, 2 * self.classes, both)?)?;
@@ -128,7 +140,7 @@ impl Model for Softmax {
 
     /// log Σ_k exp(w_kᵀx) − w_yᵀx
     fn losses(&self, samples: &Samples, batch: Batch<'_>, theta: &[f64]) -> Result<Vec<f64>> {
-        let labels = self.labels(samples)?;
+        let labels = self.labels(samples, batch)?;
         let mut z = samples.features.project(batch, &self.matrix("theta", theta)?)?;
         let loss = |i: usize| {
             let logit = z[(labels[batch.index(i)] as usize, i)];
@@ -140,7 +152,7 @@ impl Model for Softmax {
     /// (1/m) Xᵀ(w ∘ (P − Y))
     fn gradient(&self, data: Weighted<'_>, theta: &[f64]) -> Result<Vec<f64>> {
         data.check()?;
-        let labels = self.labels(data.samples)?;
+        let labels = self.labels(data.samples, data.batch)?;
         let mut delta = self.probabilities(data.samples, data.batch, theta)?;
         Self::subtract_labels(&mut delta, data.batch.iter(data.samples.len()).map(|i| labels[i]));
         let m = data.len() as f64;
@@ -150,7 +162,7 @@ impl Model for Softmax {
 
     /// (p_i − e_{y_i})ᵀ(Qᵀx_i)
     fn score_products(&self, samples: &Samples, batch: Batch<'_>, theta: &[f64], q: &[f64]) -> Result<Vec<f64>> {
-        let labels = self.labels(samples)?;
+        let labels = self.labels(samples, batch)?;
         let (p, z) = self.probabilities_and_products(samples, batch, theta, q)?;
         let product = |(position, i): (usize, usize)| dot(p.col(position), z.col(position)) - z[(labels[i] as usize, position)];
         Ok(batch.iter(samples.len()).enumerate().map(product).collect())
@@ -159,7 +171,7 @@ impl Model for Softmax {
     /// Rows x_i ⊗ √w_i (p_i − e_y); for the expected kind, one for each class c with √(w_i p_ic) (p_i − e_c).
     fn scores(&self, data: Weighted<'_>, theta: &[f64], kind: FisherKind, key: Key) -> Result<GradientBlock> {
         data.check_nonnegative()?;
-        let labels = self.labels(data.samples)?;
+        let labels = self.labels(data.samples, data.batch)?;
         let inputs = data.samples.features.gather(data.batch)?;
         let mut p = self.probabilities(data.samples, data.batch, theta)?;
         let (deltas, rows_per_sample) = match kind {
@@ -221,7 +233,7 @@ impl Model for Softmax {
     }
 
     fn accuracy(&self, samples: &Samples, batch: Batch<'_>, theta: &[f64]) -> Result<Option<f64>> {
-        let labels = self.labels(samples)?;
+        let labels = self.labels(samples, batch)?;
         let z = samples.features.project(batch, &self.matrix("theta", theta)?)?;
         let best = |column: &[f64]| (0..column.len()).fold(0, |best, k| if column[k] > column[best] { k } else { best });
         let right = batch.iter(samples.len()).enumerate().filter(|&(position, i)| best(z.col(position)) == labels[i] as usize);

@@ -2,8 +2,8 @@
 //! differences of the value function. A check is a number with its tolerance; nothing here decides what to do about it.
 
 use super::{NewtonOptions, exact_hypergradient, inner_solution, value_difference};
-use crate::dense::{Matrix, difference, dot, matvec, norm};
-use crate::error::Result;
+use crate::dense::{Matrix, dot, matvec, norm, relative_error};
+use crate::error::{Result, check_len};
 use crate::model::{FisherKind, Model, Weighted};
 use crate::problem::{Problem, differences};
 use crate::rng::Key;
@@ -43,15 +43,10 @@ impl Check {
     }
 }
 
-/// ‖found − expected‖ / ‖expected‖, and 0 where both are 0.
-fn relative(found: &[f64], expected: &[f64]) -> f64 {
-    let error = norm(&difference(found, expected));
-    if error == 0.0 { 0.0 } else { error / norm(expected) }
-}
-
 /// The largest error of a gradient over some directions, against central differences of the function, relative to the size
 /// ‖gradient‖·‖u‖/√d that the product with a random direction has.
 fn gradient_error(key: Key, x: &[f64], gradient: &[f64], f: impl Fn(&[f64]) -> Result<f64>) -> Result<f64> {
+    check_len("gradient", gradient.len(), x.len())?;
     let mut worst = 0.0_f64;
     for trial in 0..4 {
         let u = key.child(trial).stream().normals(x.len());
@@ -92,13 +87,17 @@ pub fn check_model(model: &dyn Model, samples: &Samples, key: Key) -> Result<Vec
         ),
         check(
             "Hessian product = differences of the gradient",
-            relative(&hvp, &differences::directional(&theta, &u, |t| model.gradient(data, t))?),
+            relative_error(&hvp, &differences::directional(&theta, &u, |t| model.gradient(data, t))?),
             AGAINST_DIFFERENCES,
         ),
-        check("Hessian = Hessian product", relative(&matvec(&hessian, &u)?, &hvp), IDENTITY),
+        check("Hessian = Hessian product", relative_error(&matvec(&hessian, &u)?, &hvp), IDENTITY),
         check("score products = gradient", (mean_product - dot(&gradient, &u)).abs() / (norm(&gradient) * norm(&u)), IDENTITY),
-        check("score rows = gradient", relative(rows.accumulate(&roots)?.as_slice(), &gradient), IDENTITY),
-        check("expected Fisher = Hessian", relative(model.expected_fisher(data, &theta)?.as_slice(), hessian.as_slice()), IDENTITY),
+        check("score rows = gradient", relative_error(rows.accumulate(&roots)?.as_slice(), &gradient), IDENTITY),
+        check(
+            "expected Fisher = Hessian",
+            relative_error(model.expected_fisher(data, &theta)?.as_slice(), hessian.as_slice()),
+            IDENTITY,
+        ),
     ])
 }
 
@@ -144,7 +143,7 @@ pub fn check_problem(problem: &dyn Problem, key: Key) -> Result<Vec<Check>> {
     // An operation that gives the bits of the default is the default.
     let mut against_default = |quantity: &str, found: &[f64], default: Vec<f64>| {
         let note = if found == default { "default in use: central differences" } else { "" };
-        checks.push(Check { note, ..check(quantity, relative(found, &default), AGAINST_DIFFERENCES) });
+        checks.push(Check { note, ..check(quantity, relative_error(found, &default), AGAINST_DIFFERENCES) });
     };
     let hvp = problem.hvp(&v, &theta, batch, &u_theta)?;
     let vjp = problem.cross_vjp(&v, &theta, batch, &u_theta)?;
@@ -152,10 +151,12 @@ pub fn check_problem(problem: &dyn Problem, key: Key) -> Result<Vec<Check>> {
     against_default("Hessian product = differences of ∇θ g", &hvp, differences::hvp(problem, &v, &theta, batch, &u_theta)?);
     against_default("Jᵀq = differences of ∇v g", &vjp, differences::cross_vjp(problem, &v, &theta, batch, &u_theta)?);
     against_default("Ju = differences of ∇θ g", &jvp, differences::cross_jvp(problem, &v, &theta, batch, &u_v)?);
+    check_len("cross_vjp", vjp.len(), v.len())?;
+    check_len("cross_jvp", jvp.len(), theta.len())?;
     let adjoint = (dot(&u_theta, &jvp) - dot(&vjp, &u_v)).abs() / (norm(&u_theta) * norm(&jvp));
     checks.push(check("uᵀJᵀq = qᵀJu", adjoint, if checks.iter().any(|c| !c.note.is_empty()) { 1e-6 } else { IDENTITY }));
     let full = problem.hvp(&v, &theta, all, &u_theta)?;
-    checks.push(check("Hessian = Hessian product", relative(&matvec(&problem.hessian(&v, &theta)?, &u_theta)?, &full), 1e-9));
+    checks.push(check("Hessian = Hessian product", relative_error(&matvec(&problem.hessian(&v, &theta)?, &u_theta)?, &full), 1e-9));
 
     let solution = inner_solution(problem, &v, &theta, NewtonOptions::default())?;
     checks.push(check("‖∇θ g‖ at the inner solution", solution.gradient_norm, NewtonOptions::default().gradient_norm));
@@ -165,8 +166,12 @@ pub fn check_problem(problem: &dyn Problem, key: Key) -> Result<Vec<Check>> {
     }
     let hypergradient = exact_hypergradient(problem, &v, &solution.theta)?;
     if let Some(closed) = problem.closed_form(&v)? {
-        checks.push(check("inner solution = closed form", relative(&solution.theta, &closed.theta), AGAINST_CLOSED_FORM));
-        checks.push(check("hypergradient = closed form", relative(&hypergradient, &closed.hypergradient), AGAINST_CLOSED_FORM));
+        checks.push(check("inner solution = closed form", relative_error(&solution.theta, &closed.theta), AGAINST_CLOSED_FORM));
+        checks.push(check(
+            "hypergradient = closed form",
+            relative_error(&hypergradient, &closed.hypergradient),
+            AGAINST_CLOSED_FORM,
+        ));
     }
     let mut worst = 0.0_f64;
     for trial in 0..2 {

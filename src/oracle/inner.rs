@@ -43,6 +43,20 @@ pub struct InnerSolution {
 /// # Errors
 /// [`Error::Shape`], [`Error::Argument`] for bad options, and whatever the problem itself can meet.
 pub fn inner_solution(problem: &dyn Problem, v: &[f64], start: &[f64], options: NewtonOptions) -> Result<InnerSolution> {
+    inner_solution_watched(problem, v, start, options, || Ok(()))
+}
+
+/// As [`inner_solution`]; `before_step` is called before each Newton step, and an error of it ends the search.
+///
+/// # Errors
+/// As [`inner_solution`], and those of `before_step`.
+pub fn inner_solution_watched(
+    problem: &dyn Problem,
+    v: &[f64],
+    start: &[f64],
+    options: NewtonOptions,
+    mut before_step: impl FnMut() -> Result<()>,
+) -> Result<InnerSolution> {
     check_len("start", start.len(), problem.inner_dim())?;
     check_positive("gradient_norm", options.gradient_norm)?;
     let mut theta = start.to_vec();
@@ -51,6 +65,7 @@ pub fn inner_solution(problem: &dyn Problem, v: &[f64], start: &[f64], options: 
     let mut steps = 0;
     let mut status = Status::Converged {};
     while norm(&gradient) > options.gradient_norm {
+        before_step()?;
         if steps == options.max_steps {
             status = Status::StepLimit { limit: steps, residual: norm(&gradient) };
             break;

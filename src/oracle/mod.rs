@@ -7,5 +7,5 @@ mod inner;
 mod value;
 
 pub use check::{Check, check_model, check_problem};
-pub use inner::{InnerSolution, NewtonOptions, inner_solution};
+pub use inner::{InnerSolution, NewtonOptions, inner_solution, inner_solution_watched};
 pub use value::{exact_hypergradient, exact_inverse_hvp, value_difference};

@@ -144,7 +144,7 @@ impl DataCleaning {
             DataSet::Idx => read_folder(source)?,
         };
         // Without a test set of its own, what is left of the pool is the test set, and must not be empty.
-        let needed = config.train + config.validation + usize::from(test.is_none());
+        let needed = config.train.saturating_add(config.validation).saturating_add(usize::from(test.is_none()));
         if needed > pool.len() {
             return Err(Error::argument(
                 "train",
@@ -355,6 +355,7 @@ impl Problem for DataCleaning {
     fn cross_jvp(&self, v: &[f64], theta: &[f64], batch: Batch<'_>, u: &[f64]) -> Result<Vec<f64>> {
         self.check(v, theta)?;
         check_len("direction", u.len(), self.outer_dim())?;
+        check_finite("direction", u)?;
         let weights = self.per_sample(v, batch, |i, v| sigmoid_slope(v) * u[i])?;
         self.model.gradient(self.weighted(batch, &weights), theta)
     }

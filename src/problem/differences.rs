@@ -3,15 +3,17 @@
 
 use super::Problem;
 use crate::dense::norm;
-use crate::error::{Result, check_len};
+use crate::error::{Result, check_finite, check_len};
 use crate::samples::Batch;
 
 /// (G(x + hu) − G(x − hu)) / 2h for a vector-valued G; zero for u = 0.
 ///
 /// # Errors
-/// Those of G, and [`Error::Shape`](crate::Error::Shape) if x and u differ in length.
+/// Those of G, [`Error::Shape`](crate::Error::Shape) if x and u, or two values of G, differ in length,
+/// [`Error::NotFinite`](crate::Error::NotFinite) for u.
 pub fn directional(x: &[f64], u: &[f64], g: impl Fn(&[f64]) -> Result<Vec<f64>>) -> Result<Vec<f64>> {
     check_len("direction", u.len(), x.len())?;
+    check_finite("direction", u)?;
     let size = norm(u);
     if size == 0.0 {
         return Ok(vec![0.0; g(x)?.len()]);
@@ -20,6 +22,7 @@ pub fn directional(x: &[f64], u: &[f64], g: impl Fn(&[f64]) -> Result<Vec<f64>>)
     let h = f64::EPSILON.cbrt() * largest(x).max(1.0) / largest(u);
     let at = |t: f64| -> Vec<f64> { x.iter().zip(u).map(|(x, u)| x + t * u).collect() };
     let (plus, minus) = (g(&at(h))?, g(&at(-h))?);
+    check_len("value of G", minus.len(), plus.len())?;
     Ok(plus.iter().zip(&minus).map(|(a, b)| (a - b) / (2.0 * h)).collect())
 }
 

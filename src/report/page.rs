@@ -127,7 +127,7 @@ fn run(record: &Record) -> Markup {
 fn incidents(record: &Record) -> Markup {
     html! {
         h2 { "Incidents" }
-        p.note { "Runs that failed or were stopped; what they recorded before counts in the statistics." }
+        p.note { "Runs that failed, were stopped, or met what they could deal with; what they recorded counts in the statistics." }
         div.scroll { table {
             thead { tr { th.text { "method / seed" } th.text { "reason" } } }
             tbody { @for (run, reason) in &record.manifest.incidents {

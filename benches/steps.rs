@@ -1,0 +1,147 @@
+//! One inner step and one outer step of NHGD at the shape of the embedded digits (1,000 samples, 65 features) and of MNIST (50,000
+//! samples, 785 features, drawn at random, so that no file is needed).
+
+mod rate;
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use nhgd::bilevel::{CurvatureRows, Method, MethodConfig, NhgdConfig, SampleCount, State, StepSize};
+use nhgd::curvature::{CurvatureConfig, NystromConfig, WindowConfig};
+use nhgd::dense::{axpy, dot, norm};
+use nhgd::operator::LinearOperator;
+use nhgd::problem::{DataCleaning, DataCleaningConfig, DataSource, OuterGradient, Problem};
+use nhgd::rng::Key;
+use nhgd::samples::{Batch, Features, Samples, Targets};
+use rate::Peak;
+use rate::support::relative_error;
+
+const CLASSES: usize = 10;
+const INNER_STEPS: u64 = 10;
+
+struct Shape {
+    name: &'static str,
+    problem: DataCleaning,
+    /// Of an inner step, and of the curvature.
+    batch: usize,
+    features: usize,
+    outer_step_size: f64,
+}
+
+/// Random bytes with random labels.
+fn noise(samples: usize, width: usize, key: Key) -> Samples {
+    let mut stream = key.stream();
+    let bytes = (0..samples * width).map(|_| (256.0 * stream.uniform()) as u8).collect();
+    let features = Features::from_bytes(bytes, samples, width, 1.0 / 255.0).unwrap().with_intercept();
+    let labels = stream.indices(CLASSES, samples).unwrap().into_iter().map(|label| label as u32).collect();
+    Samples::new(features, Targets::classes(labels, CLASSES).unwrap()).unwrap()
+}
+
+fn shapes() -> [Shape; 2] {
+    let digits = DataCleaning::load(&DataCleaningConfig::default(), &DataSource::default(), Key::new(1)).unwrap();
+    let (train, validation) = (noise(50_000, 784, Key::new(2)), noise(1_000, 784, Key::new(3)));
+    let (truth, flipped) = (train.targets.clone(), vec![false; 50_000]);
+    let mnist = DataCleaning::new(train, truth, flipped, validation, None, 1e-3, 0.0).unwrap();
+    [
+        Shape { name: "digits", problem: digits, batch: 128, features: 65, outer_step_size: 1e3 },
+        Shape { name: "mnist", problem: mnist, batch: 1024, features: 785, outer_step_size: 1e5 },
+    ]
+}
+
+fn method(shape: &Shape, curvature: CurvatureConfig) -> NhgdConfig {
+    NhgdConfig {
+        inner_steps: INNER_STEPS,
+        batch_size: SampleCount::Drawn(shape.batch),
+        outer_step_size: StepSize::constant(shape.outer_step_size),
+        inner_step_size: StepSize::constant(1e-2),
+        curvature_rows: CurvatureRows::Fresh,
+        curvature_samples: SampleCount::Drawn(shape.batch),
+        curvature,
+        ..Default::default()
+    }
+}
+
+/// The gradient against a difference quotient of g.
+fn check_inner(shape: &Shape, v: &[f64], theta: &[f64], batch: Batch<'_>) {
+    let gradient = shape.problem.grad_inner(v, theta, batch).unwrap();
+    let u = Key::new(5).stream().normals(theta.len());
+    let value = |t: f64| {
+        let mut theta = theta.to_vec();
+        axpy(t, &u, &mut theta);
+        shape.problem.f_inner(v, &theta, batch).unwrap()
+    };
+    let slope = (value(1e-5) - value(-1e-5)) / 2e-5;
+    let error = (slope - dot(&gradient, &u)).abs() / norm(&gradient) / norm(&u) * (theta.len() as f64).sqrt();
+    println!("{}: gradient against a difference quotient: {error:.1e}", shape.name);
+    assert!(error < 1e-6, "{error:e}");
+}
+
+/// The step that was taken against −η(∇_v f − Jᵀq), with a q whose residual is checked.
+fn check_outer(shape: &Shape, config: &NhgdConfig, before: &State, after: &State) {
+    let (problem, v, theta) = (&shape.problem, &before.outer_var, &after.inner_var);
+    let OuterGradient { theta: b, v: mut hypergradient } = problem.grad_outer(v, theta, Batch::All).unwrap();
+    let approximation = after.curvature.as_ref().unwrap().approximate().unwrap();
+    let known = problem.known_curvature(v).unwrap().plus(config.damping).unwrap();
+    let q = approximation.solve(&known, &b).unwrap();
+    let mut product = approximation.apply(&q).unwrap();
+    axpy(1.0, &known.apply(&q).unwrap(), &mut product);
+    let residual = relative_error(&product, &b);
+    axpy(-1.0, &problem.cross_vjp(v, theta, Batch::All, &q).unwrap(), &mut hypergradient);
+    let step: Vec<f64> = after.outer_var.iter().zip(v).map(|(after, before)| (before - after) / shape.outer_step_size).collect();
+    let error = relative_error(&step, &hypergradient);
+    println!("{}: residual of the inverse product {residual:.1e}, outer step {error:.1e}", shape.name);
+    assert!(residual < 1e-9 && error < 1e-9, "{residual:e}, {error:e}");
+}
+
+fn steps(criterion: &mut Criterion) {
+    let peak = Peak::measure();
+    for shape in shapes() {
+        let (p, c, m) = (shape.features as f64, CLASSES as f64, shape.batch as f64);
+        let (v, mut theta) = shape.problem.initial();
+        let indices = Key::new(4).stream().indices(shape.problem.inner_samples(), shape.batch).unwrap();
+        let batch = Batch::Indices(&indices);
+        check_inner(&shape, &v, &Key::new(6).stream().normals(theta.len()), batch);
+        let mut inner = || {
+            let gradient = shape.problem.grad_inner(&v, black_box(&theta), batch).unwrap();
+            axpy(-1e-3, &gradient, &mut theta);
+        };
+        peak.report(&format!("{}, inner step", shape.name), 4.0 * m * p * c, &mut inner);
+        let mut group = criterion.benchmark_group(shape.name);
+        group.bench_function("inner step", |bench| bench.iter(&mut inner));
+
+        let n = shape.problem.inner_samples() as f64;
+        let around = INNER_STEPS as f64 * 4.0 * m * p * c + 2.0 * m * p * c + 4.0 * n * p * c;
+        let (d, l) = (p * c, 64.0);
+        let window = m * m * (p + c) + m * m * m / 3.0 + 4.0 * m * d;
+        let nystrom = 4.0 * m * d * l + 9.0 * d * l * l;
+        for (name, curvature, solve) in [
+            ("window", CurvatureConfig::Window(WindowConfig { samples: shape.batch }), window),
+            ("nystrom", CurvatureConfig::Nystrom(NystromConfig { sketch_size: 64 }), nystrom),
+        ] {
+            let config = method(&shape, curvature);
+            let method = MethodConfig::Nhgd(config.clone()).build().unwrap();
+            let start = method.init(&shape.problem, Key::new(7)).unwrap();
+            let mut state = method.init(&shape.problem, Key::new(7)).unwrap();
+            method.step(&shape.problem, &mut state, Key::new(8), &mut ()).unwrap();
+            check_outer(&shape, &config, &start, &state);
+            let mut outer = || step(method.as_ref(), &shape.problem, &mut state);
+            peak.report(&format!("{}, outer step with {name}", shape.name), around + solve, &mut outer);
+            group.bench_function(format!("outer step, {name}"), |bench| bench.iter(&mut outer));
+        }
+        group.finish();
+    }
+}
+
+fn step(method: &dyn Method, problem: &DataCleaning, state: &mut State) {
+    let status = method.step(problem, state, Key::new(9).child(state.step), &mut ()).unwrap();
+    assert!(status.is_converged() && state.is_finite());
+    state.step += 1;
+}
+
+fn short() -> Criterion {
+    Criterion::default().sample_size(10).warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_millis(500))
+}
+
+criterion_group! { name = benches; config = short(); targets = steps }
+criterion_main!(benches);

@@ -1,0 +1,85 @@
+//! Absorbing a factored block never expands it: the peak of the memory taken meanwhile, counted by the allocator of this test. Alone in
+//! its process, so that no other test is counted.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use nhgd::curvature::{Curvature, CurvatureConfig, NystromConfig, WindowConfig};
+use nhgd::inverse::KnownCurvature;
+use nhgd::par;
+use nhgd::rng::Key;
+use nhgd::testkit::cases::{Shape, kronecker_of, stored};
+
+/// The system's allocator, with the bytes in use and the most that ever were.
+struct Counting;
+
+static IN_USE: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
+
+// The library forbids `unsafe`; a global allocator cannot be written without it. Growing in place is left to the default, which
+// takes the new memory before it gives back the old: the peak is never too small.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let now = IN_USE.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
+        PEAK.fetch_max(now, Ordering::Relaxed);
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        IN_USE.fetch_sub(layout.size(), Ordering::Relaxed);
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// The most bytes in use while `run` ran, above those before it.
+fn peak_of<T>(run: impl FnOnce() -> T) -> usize {
+    let before = IN_USE.load(Ordering::Relaxed);
+    PEAK.store(before, Ordering::Relaxed);
+    let result = run();
+    let peak = PEAK.load(Ordering::Relaxed) - before;
+    drop(result);
+    peak
+}
+
+/// A batch of MNIST: 1,024 samples of 784 features and 10 classes, whose G has 64 MB.
+#[test]
+fn absorbing_a_factored_block_does_not_hold_its_rows() {
+    let (samples, inputs, classes, sketch_size) = (1024, 784, 10, 32);
+    let d = inputs * classes;
+    let expanded_bytes = samples * d * size_of::<f64>();
+    let case = kronecker_of(Shape::random(samples), inputs, classes, Key::new(1)).unwrap();
+    let nystrom = CurvatureConfig::Nystrom(NystromConfig { sketch_size });
+    let window = CurvatureConfig::Window(WindowConfig { samples });
+    // What each may take, in bytes: of the sketch's size and of the samples' products with it, or a copy of the factors.
+    let products = samples * classes * sketch_size * size_of::<f64>();
+    for (config, allowed) in [(nystrom, 3 * products), (window, 2 * case.block.bytes())] {
+        for threads in [1, 2, 4] {
+            par::with_threads(threads, || {
+                let mut curvature = config.build(d, Key::new(2)).unwrap();
+                // Once before: what threads keep for themselves is not the block's.
+                curvature.absorb(&case.block).unwrap();
+                let peak = peak_of(|| curvature.absorb(&case.block).unwrap());
+                let share = peak as f64 / expanded_bytes as f64;
+                println!("{}, {threads} threads: {peak} bytes, {share:.3} of the expanded rows", curvature.name());
+                assert!(peak <= allowed && peak <= expanded_bytes / 4, "{}: {peak} bytes, allowed {allowed}", curvature.name());
+                solve(curvature.as_ref(), d, expanded_bytes);
+            })
+            .unwrap();
+        }
+    }
+    // The count does see expanded rows, in a curvature that keeps them.
+    let block = stored(case.expanded, 1).unwrap().block;
+    let mut curvature = CurvatureConfig::Window(WindowConfig { samples }).build(d, Key::new(2)).unwrap();
+    let peak = peak_of(|| curvature.absorb(&block).unwrap());
+    assert!(peak >= expanded_bytes, "{peak}");
+}
+
+/// The same of approximating and solving.
+fn solve(curvature: &dyn Curvature, d: usize, expanded_bytes: usize) {
+    let (known, rhs) = (KnownCurvature::scalar(d, 0.1).unwrap(), vec![1.0; d]);
+    let peak = peak_of(|| curvature.approximate().unwrap().solve(&known, &rhs).unwrap());
+    println!("  approximate and solve: {:.3} of the expanded rows", peak as f64 / expanded_bytes as f64);
+    assert!(peak <= expanded_bytes, "{}: {peak} bytes", curvature.name());
+}

@@ -1,0 +1,100 @@
+//! What an experiment has gathered so far: the tables of its record as they grow. No clock and no terminal: seconds come in as
+//! numbers.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::config::Config;
+use super::hypergradient_errors;
+use super::record::{Manifest, RECORD_VERSION, Record, Table, cell};
+use crate::bilevel::Phase;
+use crate::error::Result;
+use crate::par;
+use crate::problem::{OracleCounts, Problem};
+use crate::samples::Batch;
+
+/// The tables so far, and what the manifest will say of them.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Gathered {
+    metrics: Vec<String>,
+    rows: Table,
+    timings: Table,
+    baselines: Vec<String>,
+    pub(super) errors: Option<Table>,
+    pub(super) checks: Option<Table>,
+    pub(super) incidents: BTreeMap<String, String>,
+}
+
+impl Gathered {
+    /// Nothing yet.
+    pub(super) fn new(config: &Config) -> Self {
+        let errors = config.hypergradient_errors.as_ref().map(|_| hypergradient_errors::table());
+        Self { errors, ..Self::default() }
+    }
+
+    /// Gives the tables their columns, unless they have them.
+    pub(super) fn prepare(&mut self, problem: &dyn Problem) {
+        if !self.rows.columns().is_empty() {
+            return;
+        }
+        self.metrics = std::iter::once("f_outer").chain(problem.metric_names()).map(str::to_owned).collect();
+        let keys = ["method", "seed", "step"].map(str::to_owned);
+        let counts = OracleCounts::NAMES.map(str::to_owned);
+        let phases = Phase::ALL.map(|(_, name)| name.to_owned());
+        self.rows = Table::new(keys.iter().chain(&self.metrics).chain(&counts).cloned());
+        self.timings =
+            Table::new(keys.iter().chain(&["seconds".to_owned()]).chain(&phases).chain(&["evaluation".to_owned()]).cloned());
+    }
+
+    /// Notes that rows of this method are a baseline's.
+    pub(super) fn name_baseline(&mut self, name: &str) {
+        if !self.baselines.iter().any(|known| known == name) {
+            self.baselines.push(name.to_owned());
+        }
+    }
+
+    /// A row of both tables: the metrics at (v, θ), the counts, the seconds.
+    pub(super) fn record(
+        &mut self,
+        (label, seed, step): (&str, u64, u64),
+        (problem, v, theta): (&dyn Problem, &[f64], &[f64]),
+        counts: OracleCounts,
+        seconds: &[f64],
+    ) -> Result<()> {
+        let keys = [label.to_owned(), seed.to_string(), step.to_string()];
+        let mut metrics = vec![problem.f_outer(v, theta, Batch::All)?];
+        metrics.extend(problem.metrics(v, theta)?);
+        let counts = counts.values().map(|count| count.to_string());
+        self.rows.push(keys.iter().cloned().chain(metrics.into_iter().map(cell)).chain(counts))?;
+        self.timings.push(keys.into_iter().chain(seconds.iter().map(|s| format!("{s:.6}"))))
+    }
+
+    /// The complete record.
+    pub(super) fn into_record(self, config: &Config, machine: BTreeMap<String, String>) -> Result<Record> {
+        let slopes = match (&config.hypergradient_errors, &self.errors) {
+            (Some(settings), Some(table)) => hypergradient_errors::slopes(settings, table)?,
+            _ => None,
+        };
+        Ok(Record {
+            manifest: Manifest {
+                record_version: RECORD_VERSION,
+                nhgd_version: env!("CARGO_PKG_VERSION").to_owned(),
+                title: config.title.clone(),
+                configuration: config.to_toml()?,
+                seeds: config.seeds.clone(),
+                threads: par::threads(),
+                machine,
+                metrics: self.metrics,
+                counts: OracleCounts::NAMES.map(str::to_owned).to_vec(),
+                baselines: self.baselines,
+                incidents: self.incidents,
+            },
+            rows: self.rows,
+            timings: self.timings,
+            hypergradient_errors: self.errors,
+            hypergradient_slopes: slopes,
+            checks: self.checks,
+        })
+    }
+}
