@@ -9,9 +9,7 @@ use nhgd::inverse::KnownCurvature;
 use nhgd::model::FisherKind;
 use nhgd::oracle::exact_hypergradient;
 use nhgd::par;
-use nhgd::problem::{
-    ClosedForm, Counted, DataCleaningConfig, DataSource, OracleCounts, OuterGradient, Problem, ProblemConfig, QuadraticConfig,
-};
+use nhgd::problem::{Counted, DataCleaningConfig, DataSource, OracleCounts, OuterGradient, Problem, ProblemConfig};
 use nhgd::rng::Key;
 use nhgd::samples::Batch;
 use nhgd::{Result, Status};

@@ -20,11 +20,9 @@ use support::{
     short_normals, with_spectrum,
 };
 
-/// The families that take any Λ'.
+/// The families that take any Λ'. (Those of the paper keep an inverse, to which none can be added: `rank_one.rs` holds them to their
+/// formulas.)
 const FAMILIES: [&str; 3] = ["window", "nystrom", "dense"];
-
-/// All families: those of the paper keep an inverse, to which no Λ' can be added (`rank_one.rs` holds them to their formulas).
-const ALL: [&str; 5] = ["window", "nystrom", "dense", "rank-one", "rank-one-smoothed"];
 
 /// The settings of a family; `size` is the window's m or the sketch's ℓ.
 fn config(name: &str, size: usize) -> CurvatureConfig {

@@ -107,7 +107,7 @@ proptest! {
 
 #[test]
 fn expanded_rows_are_the_rows() {
-    for samples in SIZES {
+    for samples in [1, 2, 63, 64, 65, 127] {
         for r in [1, 3] {
             let key = Key::new(31).child(samples as u64);
             for case in [random_kronecker(key, samples, 5, 4, r), random_dense(key, samples, 20, r)] {

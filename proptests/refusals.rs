@@ -9,7 +9,7 @@ use nhgd::data::{corrupt_labels, gaussian_mixture, softmax_samples};
 use nhgd::dense::{Cholesky, Matrix, View, add_scaled, dot, eigh, gram, matmul, matmul_add, matvec, norm, qr, relative_error, svd};
 use nhgd::error::Error;
 use nhgd::gradient::{DenseRows, GradientBlock, KroneckerRows, weighted_outer};
-use nhgd::inverse::{CgOptions, KnownCurvature, Woodbury, conjugate_gradients};
+use nhgd::inverse::{KnownCurvature, SolveOptions, Woodbury, conjugate_gradients};
 use nhgd::model::{FisherKind, Model, Softmax, Weighted};
 use nhgd::operator::{Diagonal, FromFn, LinearOperator, Sum};
 use nhgd::oracle::{NewtonOptions, exact_hypergradient, exact_inverse_hvp, inner_solution, value_difference};
@@ -180,7 +180,7 @@ fn solvers_refuse_what_does_not_fit() {
         refused(inverse.apply(&[1.0, NAN]), "rhs");
     }
     let operator = Diagonal::new(vec![1.0, 2.0]).unwrap();
-    let cg = |b: &[f64], tolerance, max_iterations| conjugate_gradients(&operator, b, CgOptions { tolerance, max_iterations });
+    let cg = |b: &[f64], tolerance, max_iterations| conjugate_gradients(&operator, b, SolveOptions { tolerance, max_iterations });
     refused(cg(&[1.0], 0.1, 1), "rhs");
     refused(cg(&[1.0, NAN], 0.1, 1), "rhs");
     refused(cg(&[1.0, 1.0], -0.1, 1), "tolerance");
@@ -300,7 +300,7 @@ fn oracle_and_estimators_refuse_by_the_argument_s_name() {
     let sampling = Sampling::default();
     refused(bilevel::exact(&problem, &v[1..], &theta, sampling), "outer_var");
     refused(bilevel::exact(&problem, &v, &theta, Sampling { outer: Batch::Indices(&[10]), ..sampling }), "batch");
-    refused(bilevel::cg(&problem, &v, &theta, sampling, CgOptions { tolerance: NAN, max_iterations: 1 }), "tolerance");
+    refused(bilevel::cg(&problem, &v, &theta, sampling, SolveOptions { tolerance: NAN, max_iterations: 1 }), "tolerance");
     let mut curvature = CurvatureConfig::default_of("window").unwrap().build(theta.len() + 1, Key::new(0)).unwrap();
     curvature.absorb(&random_dense(Key::new(0), 3, theta.len() + 1, 1).block).unwrap();
     let other = curvature.approximate().unwrap();
@@ -403,7 +403,7 @@ fn a_problem_with_vectors_of_wrong_lengths_is_an_error_of_every_method_and_of_th
             }
         }
         assert_eq!(exact_hypergradient(&problem, &v, &theta).is_err(), wrong != Wrong::GradInner, "{wrong:?}");
-        let options = CgOptions::default();
+        let options = SolveOptions::default();
         assert_eq!(bilevel::cg(&problem, &v, &theta, Sampling::default(), options).is_err(), wrong != Wrong::GradInner);
     }
 }
@@ -427,7 +427,7 @@ fn statuses_and_errors_are_one_line() {
 #[test]
 fn an_experiment_with_values_out_of_their_domain_is_refused() {
     use nhgd::experiment::config::Config;
-    use nhgd::experiment::hypergradient_errors::{self, measure};
+    use nhgd::experiment::hypergradient_errors::{self, Reference};
     use nhgd::experiment::record::Table;
     use nhgd::experiment::runner::{Environment, run};
 
@@ -443,7 +443,7 @@ fn an_experiment_with_values_out_of_their_domain_is_refused() {
     refused(run(Config { seeds: vec![], ..config.clone() }), "seeds");
     refused(run(Config { record_every: 0, ..config.clone() }), "record_every");
     let errors = hypergradient_errors::Config { rows: vec![10, 1], ..Default::default() };
-    refused(measure(&cleaning(), &errors, Key::new(0), &mut hypergradient_errors::table(), || ()), "rows");
+    refused(Reference::solve(&cleaning(), &errors, Key::new(0), || Ok(())), "rows");
     refused(run(Config { hypergradient_errors: Some(errors), ..config }), "rows");
 
     let mut table = Table::new(["a", "b"]);

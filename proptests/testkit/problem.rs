@@ -3,7 +3,7 @@
 use nhgd::gradient::GradientBlock;
 use nhgd::inverse::KnownCurvature;
 use nhgd::model::FisherKind;
-use nhgd::problem::{OuterGradient, Problem, ProblemConfig, differences, specimens};
+use nhgd::problem::{ClosedForm, DataSource, OuterGradient, Problem, ProblemConfig, QuadraticConfig, differences, specimens};
 use nhgd::rng::Key;
 use nhgd::samples::Batch;
 use nhgd::testkit::{self, FisherClaim, ProblemClaims, Report};
@@ -52,6 +52,8 @@ enum Fault {
     AcceptsAnyBatch,
     PanicsOnALongDirection,
     DependsOnThreads,
+    /// Of the quadratic: by one part in a billion.
+    ClosedFormOffByALittle,
 }
 
 /// A problem with a fault.
@@ -191,6 +193,11 @@ impl Problem for Faulty<'_> {
             _ => self.problem.cross_jvp(v, theta, batch, u),
         }
     }
+    fn closed_form(&self, v: &[f64]) -> Result<Option<ClosedForm>> {
+        let closed = self.problem.closed_form(v)?;
+        let factor = if self.is(Fault::ClosedFormOffByALittle) { 1.0 + 1e-9 } else { 1.0 };
+        Ok(closed.map(|closed| ClosedForm { hypergradient: scaled(closed.hypergradient, factor), ..closed }))
+    }
     fn metric_names(&self) -> Vec<&'static str> {
         if self.is(Fault::MetricsWithoutNames) { vec!["one"] } else { self.problem.metric_names() }
     }
@@ -233,6 +240,15 @@ fn wrong_problems_are_rejected_by_the_claim_that_they_break() {
     ] {
         caught(fault, &faulty(fault, ProblemClaims::default()), claim);
     }
+}
+
+#[test]
+fn a_wrong_closed_form_is_rejected() {
+    let small = QuadraticConfig { inner_dim: 5, outer_dim: 3, samples: 40, outer_samples: 20, ..Default::default() };
+    let quadratic = ProblemConfig::Quadratic(small).build(&DataSource::default(), Key::new(4)).unwrap();
+    let report = |fault| testkit::problem(&Faulty { problem: quadratic.as_ref(), fault }, ProblemClaims::default(), Key::new(5));
+    report(Fault::None).assert_passes();
+    caught(Fault::ClosedFormOffByALittle, &report(Fault::ClosedFormOffByALittle), "hypergradient = closed form");
 }
 
 #[test]

@@ -135,8 +135,10 @@ impl<'a> Reference<'a> {
     /// Solves the inner problem at a random v; `before_step` is called before each Newton step, and an error of it ends the search.
     ///
     /// # Errors
-    /// [`Error::Numerical`] where the inner problem cannot be solved, and whatever the problem and `before_step` meet.
+    /// [`Error::Argument`] for bad settings, [`Error::Numerical`] where the inner problem cannot be solved, and whatever the problem and
+    /// `before_step` meet.
     pub fn solve(problem: &'a dyn Problem, config: &'a Config, key: Key, before_step: impl FnMut() -> Result<()>) -> Result<Self> {
+        config.validate()?;
         let normals = key.named("outer").stream().normals(problem.outer_dim());
         let v: Vec<f64> = normals.iter().map(|x| config.outer_spread * x).collect();
         if let Some(ClosedForm { theta, hypergradient }) = problem.closed_form(&v)? {
