@@ -117,7 +117,11 @@ fn steps(criterion: &mut Criterion) {
         let nystrom = 4.0 * m * d * l + 9.0 * d * l * l;
         for (name, curvature, solve) in [
             ("window", CurvatureConfig::Window(WindowConfig { samples: shape.batch }), window),
-            ("nystrom", CurvatureConfig::Nystrom(NystromConfig { sketch_size: 64 }), nystrom),
+            (
+                "nystrom",
+                CurvatureConfig::Nystrom(NystromConfig { sketch_size: 64, probes: Some(0), ..Default::default() }),
+                nystrom,
+            ),
         ] {
             let config = method(&shape, curvature);
             let method = MethodConfig::Nhgd(config.clone()).build().unwrap();

@@ -69,7 +69,7 @@ fn operands_that_do_not_fit_are_refused_by_name() {
         refused(GradientBlock::stack(&[&block, &random_dense(Key::new(8), 3, 5, 2).block]), "block dimension");
         let other_rows = match &block {
             GradientBlock::Dense(_) => random_dense(Key::new(8), 3, 4, 1).block,
-            GradientBlock::Kronecker(_) => random_kronecker(Key::new(8), 3, 2, 2, 1).block,
+            GradientBlock::Kronecker(_) | GradientBlock::Layered(_) => random_kronecker(Key::new(8), 3, 2, 2, 1).block,
         };
         refused(GradientBlock::stack(&[&block, &other_rows]), "rows per sample");
 

@@ -50,7 +50,7 @@ fn absorbing_a_factored_block_does_not_hold_its_rows() {
     let d = inputs * classes;
     let expanded_bytes = samples * d * size_of::<f64>();
     let case = kronecker_of(Shape::random(samples), inputs, classes, Key::new(1)).unwrap();
-    let nystrom = CurvatureConfig::Nystrom(NystromConfig { sketch_size });
+    let nystrom = CurvatureConfig::Nystrom(NystromConfig { sketch_size, probes: Some(0), ..Default::default() });
     let window = CurvatureConfig::Window(WindowConfig { samples });
     // What each may take, in bytes: of the sketch's size and of the samples' products with it, or a copy of the factors.
     let products = samples * classes * sketch_size * size_of::<f64>();

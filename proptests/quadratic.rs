@@ -173,7 +173,7 @@ fn nhgd_s_hypergradient_approaches_the_closed_form_as_one_over_the_root_of_the_r
     let x = ROWS.map(|rows| rows as f64);
     let dense = CurvatureConfig::default_of("dense").unwrap();
     // As large as the dimension: no sketch error is left.
-    let nystrom = CurvatureConfig::Nystrom(nhgd::curvature::NystromConfig { sketch_size: 20 });
+    let nystrom = CurvatureConfig::Nystrom(nhgd::curvature::NystromConfig { sketch_size: 20, ..Default::default() });
     let slope = |curvature: &CurvatureConfig, kind: FisherKind| -> (Slope, f64) {
         let errors = nhgd_errors(&problem, curvature, kind, &ROWS, 20);
         let last = (errors.iter().map(|errors| errors[ROWS.len() - 1].ln()).sum::<f64>() / 20.0).exp();

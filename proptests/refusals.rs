@@ -311,7 +311,7 @@ fn oracle_and_estimators_refuse_by_the_argument_s_name() {
     state.inner_var.pop();
     refused(method.step(&problem, &mut state, Key::new(0), &mut ()), "inner_var");
     let wide = NhgdConfig {
-        curvature: CurvatureConfig::Nystrom(nhgd::curvature::NystromConfig { sketch_size: 651 }),
+        curvature: CurvatureConfig::Nystrom(nhgd::curvature::NystromConfig { sketch_size: 651, ..Default::default() }),
         ..Default::default()
     };
     let wide = MethodConfig::Nhgd(wide).build().unwrap();

@@ -3,7 +3,9 @@
 
 use std::any::Any;
 
-use nhgd::curvature::{Approximation, Certainty, Curvature, CurvatureConfig, Interval, NystromConfig, WindowConfig};
+use nhgd::curvature::{
+    Approximation, Certainty, Curvature, CurvatureConfig, FrequentDirectionsConfig, Interval, NystromConfig, WindowConfig,
+};
 use nhgd::dense::{Cholesky, Matrix, check_shape, matvec};
 use nhgd::error::{check_count, check_finite, check_len};
 use nhgd::gradient::{DenseRows, GradientBlock};
@@ -25,7 +27,9 @@ fn registered(name: &str) -> Vec<(String, Settings, CurvatureClaims<'static>)> {
         "window" => vec![line("", Box::new(|_| CurvatureConfig::Window(WindowConfig { samples: 10_000 })), all)],
         "nystrom" => {
             let sized = |size: fn(usize) -> usize| -> Settings {
-                Box::new(move |d| CurvatureConfig::Nystrom(NystromConfig { sketch_size: size(d) }))
+                Box::new(move |d| {
+                    CurvatureConfig::Nystrom(NystromConfig { sketch_size: size(d), probes: Some(2), ..Default::default() })
+                })
             };
             // F̂ depends on Y through the inverse of its core, which magnifies rounding; `proptests/curvature.rs` compares the Y.
             let sketch = CurvatureClaims {
@@ -52,11 +56,42 @@ fn registered(name: &str) -> Vec<(String, Settings, CurvatureClaims<'static>)> {
             };
             vec![line("", Box::new(move |_| config.clone()), claims)]
         }
+        // Buffers of two streams, or of one cut otherwise, shrink by other amounts: estimates of the same matrix, each within its interval.
+        "frequent-directions" | "robust-frequent-directions" => {
+            let sized = |size: fn(usize) -> usize| -> Settings {
+                let robust = name.starts_with("robust");
+                Box::new(move |d| {
+                    let config = FrequentDirectionsConfig { sketch_size: size(d), probes: 2 };
+                    if robust {
+                        CurvatureConfig::RobustFrequentDirections(config)
+                    } else {
+                        CurvatureConfig::FrequentDirections(config)
+                    }
+                })
+            };
+            let sketch =
+                CurvatureClaims { estimate: Agreement::Unclaimed, merge: Merge::Approximate, chunks: Agreement::Unclaimed, ..all };
+            // A buffer of d rows loses nothing; rotating it rounds.
+            let whole = CurvatureClaims { merge: Merge::Within(1e-11), chunks: Agreement::Within(1e-11), ..all };
+            vec![line(" of size d", sized(|d| d), whole), line(" of size d/3", sized(|d| d.div_ceil(3)), sketch)]
+        }
+        "diagonal" => {
+            let claims = CurvatureClaims { target: Target::Formula(&diagonal_of), interval: Intervals::Absent, ..all };
+            vec![line("", Box::new(|_| CurvatureConfig::default_of("diagonal").unwrap()), claims)]
+        }
+        // For factored rows alone and Λ' = λI: `proptests/kfac.rs` holds it to its formula.
+        "kfac" => vec![],
         other => {
             let config = CurvatureConfig::default_of(other).unwrap();
             vec![line("", Box::new(move |_| config.clone()), all)]
         }
     }
+}
+
+/// The diagonal of F.
+fn diagonal_of(history: &History) -> Result<Matrix> {
+    let f = history.fisher();
+    Ok(Matrix::from_fn(f.nrows(), f.nrows(), |i, j| if i == j { f[(i, j)] } else { 0.0 }))
 }
 
 #[test]
@@ -317,11 +352,7 @@ fn a_family_of_ones_own_conforms_to_what_it_claims() {
 
 #[test]
 fn a_family_that_keeps_the_diagonal_claims_that_formula_and_no_interval() {
-    let diagonal = |history: &History| {
-        let f = history.fisher();
-        Ok(Matrix::from_fn(f.nrows(), f.nrows(), |i, j| if i == j { f[(i, j)] } else { 0.0 }))
-    };
-    let claims = CurvatureClaims { target: Target::Formula(&diagonal), interval: Intervals::Absent, ..Default::default() };
+    let claims = CurvatureClaims { target: Target::Formula(&diagonal_of), interval: Intervals::Absent, ..Default::default() };
     plain(Kept::Diagonal, Fault::None, claims).assert_passes();
     // Under the claims of a family that keeps all of F it fails, and the claims are named.
     let report = plain(Kept::Diagonal, Fault::None, CurvatureClaims::default());
@@ -403,7 +434,7 @@ fn a_sketch_that_forgets_its_newest_rows_leaves_its_interval() {
 #[test]
 fn bad_settings_are_refused_by_name() {
     let build = |config: CurvatureConfig, d| config.build(d, Key::new(0));
-    let nystrom = |sketch_size, d| build(CurvatureConfig::Nystrom(NystromConfig { sketch_size }), d);
+    let nystrom = |sketch_size, d| build(CurvatureConfig::Nystrom(NystromConfig { sketch_size, ..Default::default() }), d);
     let dense = |max_bytes| build(CurvatureConfig::Dense(nhgd::curvature::DenseConfig { max_bytes }), 5);
     testkit::settings(
         "curvature families",

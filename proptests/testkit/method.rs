@@ -188,7 +188,7 @@ fn bad_settings_are_refused_by_name() {
             (
                 "sketch_size",
                 nhgd(NhgdConfig {
-                    curvature: CurvatureConfig::Nystrom(nhgd::curvature::NystromConfig { sketch_size: 0 }),
+                    curvature: CurvatureConfig::Nystrom(nhgd::curvature::NystromConfig { sketch_size: 0, ..Default::default() }),
                     ..base()
                 }),
             ),

@@ -142,7 +142,9 @@ pub trait Approximation: LinearOperator {
     /// # Errors
     /// [`Error::Unsupported`] for a family without an interval, [`Error::Argument`] for a Λ' too small for the interval, and as
     /// [`inverse`](Self::inverse).
-    fn bracket(&self, known: &KnownCurvature, failure: Option<f64>) -> Result<Bracket<'_>>;
+    fn bracket(&self, _known: &KnownCurvature, _failure: Option<f64>) -> Result<Bracket<'_>> {
+        Err(Error::unsupported("a certificate of a family that brings none", "build one from its two inverses by `Bracket::new`"))
+    }
 
     /// tr F̂.
     fn trace(&self) -> f64;
