@@ -251,6 +251,9 @@ impl Curvature for FrequentDirections {
             let what = format!("merging the sketch ({}) into ({})", shape(other), shape(self));
             return Err(Error::unsupported(what, "build both with the same dimension and sketch size, and probes of one seed"));
         }
+        if other.mass == 0.0 {
+            return Ok(());
+        }
         if let (Some(mine), Some(others)) = (&mut self.probes, &other.probes) {
             mine.merge(others)?;
         }
@@ -259,12 +262,8 @@ impl Curvature for FrequentDirections {
         self.shrunk += other.shrunk;
         self.trace.add(other.trace.value());
         self.settle(1)?;
-        let mut parts: Vec<GradientBlock> = Vec::new();
         if other.buffer.ncols() > 0 {
-            parts.push(DenseRows::new(other.buffer.clone(), 1)?.into());
-        }
-        if !parts.is_empty() {
-            self.shrink(&parts.iter().collect::<Vec<_>>())?;
+            self.shrink(&[&DenseRows::new(other.buffer.clone(), 1)?.into()])?;
         }
         self.waiting.extend(other.waiting.iter().cloned());
         self.settle(self.chunk())

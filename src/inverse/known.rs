@@ -66,9 +66,9 @@ impl KnownCurvature {
     /// # Errors
     /// [`Error::Argument`] otherwise, and for a sum that is not finite.
     pub fn shifted(&self, t: f64) -> Result<Self> {
-        check_nonnegative("shifted known curvature", self.min_eigenvalue() + t)?;
         let overflow = || Error::argument("damping", "a sum with the known curvature that is finite", t);
         let finite = |sum: f64| if sum.is_finite() { Ok(sum) } else { Err(overflow()) };
+        check_nonnegative("shifted known curvature", finite(self.min_eigenvalue() + t)?)?;
         Ok(Self(match &self.0 {
             Form::Scalar { dim, value } => Form::Scalar { dim: *dim, value: finite(value + t)? },
             Form::Diagonal(entries) => Form::Diagonal(entries.iter().map(|a| finite(a + t)).collect::<Result<_>>()?),
