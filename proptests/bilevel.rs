@@ -1,7 +1,9 @@
 //! Methods and problems against independent computations: NHGD with an exact curvature is the exact method, a state that was saved
 //! continues to the same bits, a wrong derivative is caught, defaults by differences are found out.
 
-use nhgd::bilevel::{self, CurvatureRows, ExactConfig, MethodConfig, NhgdConfig, SampleCount, Start, State, StepSize, Stop};
+use nhgd::bilevel::{
+    self, CurvatureRows, Damping, ExactConfig, MethodConfig, NhgdConfig, SampleCount, Start, State, StepSize, Stop,
+};
 use nhgd::curvature::CurvatureConfig;
 use nhgd::dense::{difference, norm};
 use nhgd::gradient::GradientBlock;
@@ -40,7 +42,7 @@ fn nhgd_with_the_whole_expected_fisher_is_the_exact_method() {
             batch_size: SampleCount::Drawn(20),
             inner_step_size,
             outer_step_size,
-            damping: 0.0,
+            damping: Damping::Fixed(0.0),
             fisher: FisherKind::Expected,
             curvature_rows: CurvatureRows::Fresh,
             curvature_samples: SampleCount::All,
@@ -52,7 +54,7 @@ fn nhgd_with_the_whole_expected_fisher_is_the_exact_method() {
         assert!(relative(&found.outer_var, &exact.outer_var) < 1e-9, "{name}");
         assert!(relative(&found.inner_var, &exact.inner_var) < 1e-9, "{name}");
         // The test can fail: a damping moves the steps.
-        let damped = MethodConfig::Nhgd(NhgdConfig { damping: 0.1, ..nhgd });
+        let damped = MethodConfig::Nhgd(NhgdConfig { damping: Damping::Fixed(0.1), ..nhgd });
         assert!(relative(&final_state(problem.as_ref(), &damped, 6).outer_var, &exact.outer_var) > 1e-4);
     }
 }
@@ -266,7 +268,8 @@ fn bad_points_and_settings_are_refused_by_name() {
     assert_eq!(argument(problem.cross_jvp(&v, &theta, Batch::All, &[1.0]).unwrap_err()), Some("direction"));
     assert_eq!(argument(problem.cross_vjp(&v, &theta, Batch::Indices(&[20]), &theta).unwrap_err()), Some("batch"));
     for (config, named) in [
-        (NhgdConfig { damping: -1.0, ..Default::default() }, "damping"),
+        (NhgdConfig { damping: Damping::Fixed(-1.0), ..Default::default() }, "damping"),
+        (NhgdConfig { damping: Damping::Auto { target: 0.0 }, ..Default::default() }, "damping"),
         (NhgdConfig { inner_steps: 0, ..Default::default() }, "inner_steps"),
         (NhgdConfig { curvature_decay: 1.0, ..Default::default() }, "curvature_decay"),
         (NhgdConfig { outer_step_size: StepSize::constant(f64::NAN), ..Default::default() }, "outer_step_size"),

@@ -70,6 +70,8 @@ pub mod dense;
 pub mod error;
 #[cfg(feature = "io")]
 pub mod experiment;
+#[cfg(feature = "io")]
+pub mod file;
 pub mod gradient;
 pub mod inverse;
 pub mod model;

@@ -6,6 +6,7 @@ mod list;
 mod report;
 mod reproduce;
 mod run;
+mod sketch;
 mod terminal;
 
 use std::path::PathBuf;
@@ -34,6 +35,8 @@ enum Verb {
     Run(run::Arguments),
     /// Draw the plots and the page of a record anew
     Report(report::Arguments),
+    /// Sketch the Fisher matrix of your own gradients, in NumPy files, and solve with it
+    Sketch(sketch::Arguments),
     /// Compare every derivative and estimator with differences and the oracle
     Check(check::Arguments),
     /// List the registered problems, methods and curvature families
@@ -71,6 +74,7 @@ pub fn main() -> ExitCode {
         Verb::Reproduce(arguments) => reproduce::main(arguments, &cli.common),
         Verb::Run(arguments) => run::main(arguments, &cli.common),
         Verb::Report(arguments) => report::main(arguments, &cli.common),
+        Verb::Sketch(arguments) => sketch::main(arguments, &cli.common),
         Verb::Check(arguments) => check::main(arguments, &cli.common),
         Verb::List => list::main(&cli.common),
     };

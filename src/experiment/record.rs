@@ -4,12 +4,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::file::write_atomically;
 
 /// The version of the layout on disk.
 pub const RECORD_VERSION: u32 = 1;
@@ -242,26 +242,6 @@ impl Writer {
     }
 }
 
-/// Writes a file by way of a temporary one in the same folder: synced, then renamed.
-///
-/// # Errors
-/// [`Error::Io`]; the target is untouched then and the temporary file gone.
-pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let failed = |e: std::io::Error| Error::io(path, "writing", e);
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".").suffix(".partial").tempfile_in(folder).map_err(failed)?;
-    file.write_all(bytes).map_err(failed)?;
-    file.as_file().sync_all().map_err(failed)?;
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        // Temporary files are private; a result is an ordinary file.
-        file.as_file().set_permissions(fs::Permissions::from_mode(0o644)).map_err(failed)?;
-    }
-    file.persist(path).map_err(|e| failed(e.error))?;
-    Ok(())
-}
-
 /// A complete record, read back.
 #[derive(Debug, Clone)]
 pub struct Record {
@@ -363,16 +343,6 @@ mod tests {
         assert!(numbers[3].is_nan());
         assert!(record.rows.numbers("method").is_err() && record.rows.text("y").is_err());
         assert_eq!(record.rows.distinct("method").unwrap().len(), 1);
-    }
-
-    #[test]
-    fn a_failed_write_leaves_neither_target_nor_temporary_file() {
-        let dir = tempfile::tempdir().unwrap();
-        let target = dir.path().join("taken");
-        fs::create_dir(&target).unwrap();
-        assert!(write_atomically(&target, b"x").is_err(), "a folder stands where the file should go");
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
-        assert!(write_atomically(&dir.path().join("missing/file"), b"x").is_err());
     }
 
     #[test]

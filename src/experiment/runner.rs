@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::config::{Config, Run};
 use super::hypergradient_errors;
 use super::record::{Manifest, RECORD_VERSION, Record, Table, cell};
-use crate::bilevel::{self, Ended, Observer, Phase, State, Stop};
+use crate::bilevel::{self, Damping, Ended, MethodConfig, Observer, Phase, State, Stop};
 use crate::error::{Error, Result};
 use crate::model;
 use crate::oracle::{self, Check, NewtonOptions, inner_solution};
@@ -48,7 +48,7 @@ pub fn run(config: &Config, source: &DataSource, machine: BTreeMap<String, Strin
     for &seed in &config.seeds {
         let key = Key::new(seed);
         let problem = config.problem.build(source, key.named("problem"))?;
-        let gathered = gathered.get_or_insert_with(|| Gathered::new(problem.as_ref()));
+        let gathered = gathered.get_or_insert_with(|| Gathered::new(problem.as_ref(), &config.runs));
         if config.baselines {
             for baseline in problem.baselines()? {
                 if let Some(incident) = run_baseline(gathered, seed, &baseline, &mut work)? {
@@ -150,14 +150,19 @@ impl Work<'_> {
 /// The tables as they grow.
 struct Gathered {
     metrics: Vec<String>,
+    /// Whether the last metric is the damping of the step: where some run chooses it.
+    damping: bool,
     rows: Table,
     timings: Table,
     baselines: Vec<String>,
 }
 
 impl Gathered {
-    fn new(problem: &dyn Problem) -> Self {
-        let metrics: Vec<String> = std::iter::once("f_outer").chain(problem.metric_names()).map(str::to_owned).collect();
+    fn new(problem: &dyn Problem, runs: &[Run]) -> Self {
+        let chooses = |run: &Run| matches!(&run.method, MethodConfig::Nhgd(c) if matches!(c.damping, Damping::Auto { .. }));
+        let damping = runs.iter().any(chooses);
+        let metrics = std::iter::once("f_outer").chain(problem.metric_names()).chain(damping.then_some("damping"));
+        let metrics: Vec<String> = metrics.map(str::to_owned).collect();
         let keys = ["method", "seed", "step"].map(str::to_owned);
         let counts = OracleCounts::NAMES.map(str::to_owned);
         let phases = Phase::ALL.map(|(_, name)| name.to_owned());
@@ -167,21 +172,24 @@ impl Gathered {
                 keys.iter().chain(&["seconds".to_owned()]).chain(&phases).chain(&["evaluation".to_owned()]).cloned(),
             ),
             metrics,
+            damping,
             baselines: Vec::new(),
         }
     }
 
-    /// A row of both tables: the metrics at (v, θ), the counts, the seconds.
+    /// A row of both tables: the metrics at (v, θ), the damping, the counts, the seconds.
     fn record(
         &mut self,
         (label, seed, step): (&str, u64, u64),
         (problem, v, theta): (&dyn Problem, &[f64], &[f64]),
+        damping: f64,
         counts: OracleCounts,
         seconds: &[f64],
     ) -> Result<()> {
         let keys = [label.to_owned(), seed.to_string(), step.to_string()];
         let mut metrics = vec![problem.f_outer(v, theta, crate::samples::Batch::All)?];
         metrics.extend(problem.metrics(v, theta)?);
+        metrics.extend(self.damping.then_some(damping));
         let counts = counts.values().map(|count| count.to_string());
         self.rows.push(keys.iter().cloned().chain(metrics.into_iter().map(cell)).chain(counts))?;
         self.timings.push(keys.into_iter().chain(seconds.iter().map(|s| format!("{s:.6}"))))
@@ -207,6 +215,7 @@ fn run_baseline(
     gathered.record(
         (baseline.name, seed, 0),
         (problem, &baseline.outer_var, &solution.theta),
+        f64::NAN,
         OracleCounts::default(),
         &seconds,
     )?;
@@ -233,6 +242,7 @@ fn run_method(
         seconds: [0.0; Phase::ALL.len() + 1],
         current: None,
         since: begun,
+        damping: f64::NAN,
     };
     let method = run.method.build()?;
     let outcome = bilevel::run(problem, method.as_ref(), Key::new(seed).named("run"), Stop::after(run.outer_steps), &mut recorder)?;
@@ -257,6 +267,8 @@ struct Recorder<'a, 'w> {
     seconds: [f64; Phase::ALL.len() + 1],
     current: Option<usize>,
     since: Duration,
+    /// Of the last step; NaN for a method that has none.
+    damping: f64,
 }
 
 impl Recorder<'_, '_> {
@@ -275,6 +287,10 @@ impl Observer for Recorder<'_, '_> {
         self.switch_to(Phase::ALL.iter().position(|(p, _)| *p == phase));
     }
 
+    fn damping(&mut self, damping: f64) {
+        self.damping = damping;
+    }
+
     fn stepped(&mut self, state: &State, counts: OracleCounts) -> Result<()> {
         self.switch_to(Some(EVALUATION));
         let ((label, seed), (every, last)) = (self.identity, self.schedule);
@@ -282,7 +298,7 @@ impl Observer for Recorder<'_, '_> {
             let total = self.seconds[..EVALUATION].iter().sum();
             let seconds: Vec<f64> = std::iter::once(total).chain(self.seconds).collect();
             let at = (self.problem, state.outer_var.as_slice(), state.inner_var.as_slice());
-            self.gathered.record((label, seed, state.step), at, counts, &seconds)?;
+            self.gathered.record((label, seed, state.step), at, self.damping, counts, &seconds)?;
         }
         if state.step > 0 {
             self.work.advance(1, label);

@@ -4,12 +4,14 @@
 
 mod certificate;
 mod cg;
+mod damping;
 mod known;
 mod row_space;
 mod woodbury;
 
 pub use certificate::{Bound, Bracket, Certainty, Certified, Enclosure, Interval, Parts, residual_bound, smallest};
 pub use cg::{CgOptions, CgReport, conjugate_gradients};
+pub use damping::{Damping, DampingRange, choose_damping};
 pub use known::KnownCurvature;
 pub use row_space::{Components, PathPoint, RowSpace, damping_grid};
 pub use woodbury::Woodbury;

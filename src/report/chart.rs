@@ -53,6 +53,8 @@ pub struct Chart {
 }
 
 const PLOT_HEIGHT: i32 = 800;
+/// The height of each of several plots, one below the other.
+const STACKED_HEIGHT: i32 = 500;
 const X_STRIP: i32 = 108;
 const BETWEEN_PANELS: i32 = 64;
 /// Right of the plot, where nothing is named there: room for half of the last tick's label.
@@ -78,12 +80,13 @@ impl Chart {
         let height = canvas::TITLE_STRIP + PLOT_HEIGHT + X_STRIP + canvas::legend_height(&self.legend);
         canvas::picture(height, |area| {
             canvas::title(area, &self.title)?;
-            self.plot(area)?;
+            self.plot(area, (canvas::TITLE_STRIP, PLOT_HEIGHT))?;
             canvas::legend(area, &self.legend, canvas::TITLE_STRIP + PLOT_HEIGHT + X_STRIP)
         })
     }
 
-    fn plot(&self, area: &Area<'_>) -> Result<()> {
+    /// Draws the panels between two heights, given as top and height of the plot areas.
+    fn plot(&self, area: &Area<'_>, (top, height): (i32, i32)) -> Result<()> {
         let references: Vec<(f64, String)> = (self.references.iter())
             .filter(|r| self.y_scale.holds(r.y))
             .map(|r| (r.y, canvas::fitted(&format!("{} {}", r.label, number::significant(r.y, 3)), canvas::TICK_SIZE, 460)))
@@ -113,7 +116,7 @@ impl Chart {
             let (curves, labels, y_axis) = (&shown[index], lefts[index], &y_axes[index]);
             x += labels;
             let x_axis = Axis::spanning(panel.x_scale, x_padding(panel.x_scale), curves.iter().flatten().map(|p| p.x));
-            let frame = area.clone().shrink((x - labels, canvas::TITLE_STRIP), (width + labels, PLOT_HEIGHT + X_STRIP));
+            let frame = area.clone().shrink((x - labels, top), (width + labels, height + X_STRIP));
             let mut chart = ChartBuilder::on(&frame);
             chart.x_label_area_size(X_STRIP).y_label_area_size(labels);
             let mut chart = drawn(chart.build_cartesian_2d(x_axis, y_axis.clone()))?;
@@ -124,7 +127,7 @@ impl Chart {
             mesh.axis_desc_style(canvas::type_of(canvas::LABEL_SIZE, canvas::INK));
             mesh.x_desc(canvas::fitted(&panel.x_label, canvas::LABEL_SIZE, width + 40));
             if index == 0 {
-                mesh.y_desc(canvas::fitted(&self.y_label, canvas::LABEL_SIZE, PLOT_HEIGHT));
+                mesh.y_desc(canvas::fitted(&self.y_label, canvas::LABEL_SIZE, height));
             }
             drawn(mesh.draw())?;
 
@@ -143,12 +146,26 @@ impl Chart {
             }
             if index + 1 == self.panels.len() {
                 let levels: Vec<i32> = references.iter().map(|(y, _)| level(*y)).collect();
-                name_references(area, end, &levels, &names)?;
+                name_references(area, end, &levels, &names, (top, top + height))?;
             }
             x += width + BETWEEN_PANELS;
         }
         Ok(())
     }
+}
+
+/// Charts one below the other as one picture, with the title and the legend of all.
+///
+/// # Errors
+/// Those of the backend.
+pub fn stack(title: &str, charts: &[Chart], legend: &[Key]) -> Result<String> {
+    let tops = (0..).map(|i| canvas::TITLE_STRIP + i * (STACKED_HEIGHT + X_STRIP));
+    let bottom = tops.clone().nth(charts.len()).unwrap_or(canvas::TITLE_STRIP);
+    canvas::picture(bottom + canvas::legend_height(legend), |area| {
+        canvas::title(area, title)?;
+        charts.iter().zip(tops).try_for_each(|(chart, top)| chart.plot(area, (top, STACKED_HEIGHT)))?;
+        canvas::legend(area, legend, bottom)
+    })
 }
 
 fn x_padding(scale: Scale) -> Padding {
@@ -182,9 +199,8 @@ fn draw_curve(area: &Area<'_>, path: &[(i32, i32)], look: Look, (rank, of): (usi
 }
 
 /// Writes the names of horizontals to the right of the plot, moved apart where they would overlap.
-fn name_references(area: &Area<'_>, end: i32, levels: &[i32], names: &[String]) -> Result<()> {
-    let bottom = canvas::TITLE_STRIP + PLOT_HEIGHT;
-    for ((level, name), y) in levels.iter().zip(names).zip(apart(levels, canvas::TITLE_STRIP, bottom)) {
+fn name_references(area: &Area<'_>, end: i32, levels: &[i32], names: &[String], (top, bottom): (i32, i32)) -> Result<()> {
+    for ((level, name), y) in levels.iter().zip(names).zip(apart(levels, top, bottom)) {
         canvas::line(area, &[(end, *level), (end + LEADER, y)], canvas::REFERENCE, 2, Dash::Solid)?;
         canvas::write(area, name, canvas::TICK_SIZE, canvas::INK, (end + LEADER + 10, y), HPos::Left)?;
     }
