@@ -2,9 +2,9 @@
 //! continues to the same bits, a wrong derivative is caught, defaults by differences are found out.
 
 use nhgd::bilevel::{
-    self, CurvatureRows, Damping, ExactConfig, MethodConfig, NhgdConfig, SampleCount, Start, State, StepSize, Stop,
+    self, CurvatureRows, Damping, ExactConfig, MethodConfig, NhgdConfig, Observer, SampleCount, Start, State, StepSize, Stop,
 };
-use nhgd::curvature::CurvatureConfig;
+use nhgd::curvature::{CurvatureConfig, FrequentDirectionsConfig};
 use nhgd::dense::{difference, norm};
 use nhgd::gradient::GradientBlock;
 use nhgd::inverse::KnownCurvature;
@@ -283,4 +283,49 @@ fn bad_points_and_settings_are_refused_by_name() {
     let counted = Counted::new(problem.as_ref());
     counted.f_inner(&v, &theta, Batch::All).unwrap();
     assert_eq!(counted.counts(), OracleCounts::default(), "values are evaluation");
+}
+
+/// The dampings that a run took.
+#[derive(Default)]
+struct Dampings(Vec<f64>);
+
+impl Observer for Dampings {
+    fn damping(&mut self, damping: f64) {
+        self.0.push(damping);
+    }
+}
+
+/// With `auto` a step takes the damping that its own b asks for and tells it. A sketch that leaves nothing out asks for none beside the
+/// ridge, and the step is then that of the number; one that leaves much out asks for more.
+#[test]
+fn nhgd_chooses_its_damping_and_tells_it() {
+    let problem = cleaning(120, 40, 2);
+    let run = |damping: Damping, curvature: CurvatureConfig| {
+        let config = NhgdConfig {
+            inner_steps: 3,
+            batch_size: SampleCount::Drawn(30),
+            outer_step_size: StepSize::constant(50.0),
+            damping,
+            curvature,
+            ..Default::default()
+        };
+        let (method, mut dampings) = (MethodConfig::Nhgd(config).build().unwrap(), Dampings::default());
+        let outcome = bilevel::run(problem.as_ref(), method.as_ref(), Key::new(3), Stop::after(4), &mut dampings).unwrap();
+        (outcome.state.outer_var, dampings.0)
+    };
+    let sketch = |size| CurvatureConfig::FrequentDirections(FrequentDirectionsConfig { sketch_size: size, probes: 0 });
+    let window = CurvatureConfig::default_of("window").unwrap();
+    let (outer, chosen) = run(Damping::AUTO, window.clone());
+    assert_eq!(chosen, [0.0; 4]);
+    let (fixed, told) = run(Damping::Fixed(0.0), window.clone());
+    assert_eq!(told, [0.0; 4]);
+    assert!(relative(&outer, &fixed) < 1e-9);
+    let (_, small) = run(Damping::AUTO, sketch(4));
+    let (_, large) = run(Damping::AUTO, sketch(40));
+    let (_, loose) = run(Damping::Auto { target: 1.0 }, sketch(4));
+    assert!(small.iter().zip(&large).all(|(small, large)| *small > 2.0 * large), "{small:?} {large:?}");
+    assert!(small.iter().zip(&loose).all(|(small, loose)| *small > 2.0 * loose), "{small:?} {loose:?}");
+    let (outer, told) = run(Damping::Fixed(0.3), window);
+    assert_eq!(told, [0.3; 4]);
+    assert!(relative(&outer, &fixed) > 1e-3, "the test can fail");
 }

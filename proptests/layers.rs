@@ -34,7 +34,7 @@ const PLACES: [(&[&str], &[&str]); 8] = [
     (&["rayon"], &["par.rs"]),
     (&["faer"], &["dense.rs"]),
     (&["statrs"], &["special.rs"]),
-    (&["tempfile"], &["file.rs"]),
+    (&["tempfile"], &["file.rs", "report/tests.rs"]),
     (&["zip"], &["curvature/file.rs"]),
     (&["clap", "indicatif", "comfy_table"], &["cli/", "cli.rs", "main.rs"]),
     (&["plotters", "maud"], &["report/", "report.rs"]),

@@ -53,8 +53,11 @@ pub struct Chart {
 }
 
 const PLOT_HEIGHT: i32 = 800;
-/// The height of each of several plots, one below the other.
-const STACKED_HEIGHT: i32 = 500;
+/// The height of each of several plots, one below the other, and what lies between them.
+const STACKED_HEIGHT: i32 = 520;
+const BETWEEN_STACKED: i32 = 36;
+/// Room left of each of them, so that their axes stand one below the other.
+const STACKED_LEFT: i32 = 190;
 const X_STRIP: i32 = 108;
 const BETWEEN_PANELS: i32 = 64;
 /// Right of the plot, where nothing is named there: room for half of the last tick's label.
@@ -80,13 +83,13 @@ impl Chart {
         let height = canvas::TITLE_STRIP + PLOT_HEIGHT + X_STRIP + canvas::legend_height(&self.legend);
         canvas::picture(height, |area| {
             canvas::title(area, &self.title)?;
-            self.plot(area, (canvas::TITLE_STRIP, PLOT_HEIGHT))?;
+            self.plot(area, (canvas::TITLE_STRIP, PLOT_HEIGHT), 0)?;
             canvas::legend(area, &self.legend, canvas::TITLE_STRIP + PLOT_HEIGHT + X_STRIP)
         })
     }
 
-    /// Draws the panels between two heights, given as top and height of the plot areas.
-    fn plot(&self, area: &Area<'_>, (top, height): (i32, i32)) -> Result<()> {
+    /// Draws the panels with their plot areas at a top and of a height, and at least `room` left of the first.
+    fn plot(&self, area: &Area<'_>, (top, height): (i32, i32), room: i32) -> Result<()> {
         let references: Vec<(f64, String)> = (self.references.iter())
             .filter(|r| self.y_scale.holds(r.y))
             .map(|r| (r.y, canvas::fitted(&format!("{} {}", r.label, number::significant(r.y, 3)), canvas::TICK_SIZE, 460)))
@@ -104,7 +107,8 @@ impl Chart {
 
         let widest = |labels: &[String]| labels.iter().map(|l| canvas::text_width(l, canvas::TICK_SIZE)).max().unwrap_or(0);
         // Ticks left of every panel, and what they measure left of the first.
-        let lefts: Vec<i32> = (0..).zip(&y_axes).map(|(i, y)| widest(&y.labels()) + if i == 0 { 88 } else { 36 }).collect();
+        let left = |i: i32, labels: i32| if i == 0 { (labels + 88).max(room) } else { labels + 36 };
+        let lefts: Vec<i32> = (0..).zip(&y_axes).map(|(i, y)| left(i, widest(&y.labels()))).collect();
         let names: Vec<String> = references.iter().map(|(_, name)| name.clone()).collect();
         let right = if names.is_empty() { RIGHT_MARGIN } else { LEADER + 10 + widest(&names) + canvas::EDGE };
         let panels = i32::try_from(self.panels.len()).unwrap_or(1).max(1);
@@ -159,11 +163,11 @@ impl Chart {
 /// # Errors
 /// Those of the backend.
 pub fn stack(title: &str, charts: &[Chart], legend: &[Key]) -> Result<String> {
-    let tops = (0..).map(|i| canvas::TITLE_STRIP + i * (STACKED_HEIGHT + X_STRIP));
+    let tops = (0..).map(|i| canvas::TITLE_STRIP + i * (STACKED_HEIGHT + X_STRIP + BETWEEN_STACKED));
     let bottom = tops.clone().nth(charts.len()).unwrap_or(canvas::TITLE_STRIP);
     canvas::picture(bottom + canvas::legend_height(legend), |area| {
         canvas::title(area, title)?;
-        charts.iter().zip(tops).try_for_each(|(chart, top)| chart.plot(area, (top, STACKED_HEIGHT)))?;
+        charts.iter().zip(tops).try_for_each(|(chart, top)| chart.plot(area, (top, STACKED_HEIGHT), STACKED_LEFT))?;
         canvas::legend(area, legend, bottom)
     })
 }

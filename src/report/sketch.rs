@@ -19,8 +19,8 @@ pub struct SketchCurves {
     pub residual: Option<f64>,
     /// Pairs of μ and d_eff(μ).
     pub effective_dimension: Vec<(f64, f64)>,
-    /// For each kind of right-hand side its name and pairs of μ and the certified relative error.
-    pub certificates: Vec<(String, Vec<(f64, f64)>)>,
+    /// Pairs of μ and the certified relative error.
+    pub certificate: Vec<(f64, f64)>,
     /// The relative error that an automatic damping aims at.
     pub target: f64,
 }
@@ -61,21 +61,20 @@ pub fn sketch_picture(curves: &SketchCurves) -> Result<String> {
         charts.push(chart("rank of the eigenvalue (count)", Scale::Count, "eigenvalue (unit of F)", drawn));
     }
     if !curves.effective_dimension.is_empty() {
-        let drawn = curve("effective dimension", points(curves.effective_dimension.iter().copied()), Look::nth(2));
-        charts.push(chart(damping, Scale::Log, "effective dimension (count)", vec![drawn]));
+        let drawn = curve("effective dimension d_eff(μ)", points(curves.effective_dimension.iter().copied()), Look::nth(2));
+        charts.push(chart(damping, Scale::Log, "d_eff(μ) (count)", vec![drawn]));
     }
-    if !curves.certificates.is_empty() {
-        let mut drawn = Vec::new();
-        for (index, (name, pairs)) in curves.certificates.iter().enumerate() {
-            let kept = pairs.iter().copied().filter(|(_, error)| *error <= MOST_ERROR);
-            drawn.push(curve(&format!("certified error, {name}"), points(kept), Look::nth(3 + index)));
-        }
-        let span = |pick: fn(f64, f64) -> f64| curves.certificates.iter().flat_map(|(_, pairs)| pairs).map(|p| p.0).reduce(pick);
-        if let (Some(first), Some(last)) = (span(f64::min), span(f64::max)) {
-            let target = points([(first, curves.target), (last, curves.target)]);
-            drawn.push(curve(&format!("target of auto, {}", curves.target), target, level(Look::nth(6))));
-        }
-        charts.push(chart(damping, Scale::Log, "certified relative error", drawn));
+    if let (Some((first, _)), Some((last, _))) = (curves.certificate.first(), curves.certificate.last()) {
+        let kept = curves.certificate.iter().copied().filter(|(_, error)| *error <= MOST_ERROR);
+        let drawn = vec![
+            curve("certified relative error", points(kept), Look::nth(3)),
+            curve(
+                &format!("target of auto, {}", curves.target),
+                points([(*first, curves.target), (*last, curves.target)]),
+                level(Look::nth(6)),
+            ),
+        ];
+        charts.push(chart(damping, Scale::Log, "relative error (no unit)", drawn));
     }
     chart::stack(&curves.title, &charts, &keys)
 }
@@ -103,7 +102,7 @@ mod tests {
             eigenvalues: vec![1.0, 0.1, 0.01],
             residual: Some(0.005),
             effective_dimension: vec![(0.01, 2.5), (0.1, 1.4), (1.0, 0.6)],
-            certificates: vec![("b like the rows".into(), vec![(0.01, f64::INFINITY), (0.1, 0.3), (1.0, 0.02)])],
+            certificate: vec![(0.01, f64::INFINITY), (0.1, 0.3), (1.0, 0.02)],
             target: 0.1,
         };
         let found = texts(&curves);
@@ -111,17 +110,18 @@ mod tests {
             "a sketch",
             "eigenvalue (unit of F)",
             "rank of the eigenvalue (count)",
-            "effective dimension (count)",
+            "d_eff(μ) (count)",
             "damping μ (unit of F)",
-            "certified relative error",
+            "relative error (no unit)",
+            "effective dimension d_eff(μ)",
             "eigenvalues",
             "left out, at most",
-            "certified error, b like the rows",
+            "certified relative error",
             "target of auto, 0.1",
         ] {
             assert!(found.iter().any(|text| text == expected), "`{expected}` is missing from {found:?}");
         }
-        let without = SketchCurves { certificates: vec![], residual: None, ..curves };
+        let without = SketchCurves { certificate: vec![], residual: None, ..curves };
         assert!(!texts(&without).iter().any(|text| text.contains("certified") || text.contains("left out")));
         assert_eq!(texts(&SketchCurves::default()), [] as [&str; 0]);
     }

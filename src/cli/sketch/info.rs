@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::check_output;
+use super::{check_failure, check_output};
 use crate::cli::Common;
 use crate::cli::terminal::{say, say_json, say_table};
 use crate::curvature::{Approximation, Interval, Sketch};
@@ -38,6 +38,7 @@ pub(super) struct Arguments {
 pub(super) fn main(arguments: &Arguments, common: &Common) -> Result<()> {
     let Arguments { damping, failure, plot, force, .. } = arguments;
     damping.iter().try_for_each(|&mu| check_positive("--damping", mu))?;
+    check_failure(*failure)?;
     let existing = if *force { Existing::Replace } else { Existing::Keep };
     plot.as_deref().map_or(Ok(()), |path| check_output("--plot", path, existing))?;
     let sketch = Sketch::read(&arguments.sketch)?;
@@ -118,7 +119,8 @@ fn powers_of_ten(eigenvalues: &[f64]) -> Vec<f64> {
 const PATH_POINTS: usize = 97;
 const PATH_DEPTH: f64 = 1e-8;
 
-/// What is drawn. The certificates are those of right-hand sides in the mean: with the covariance of the rows, and with that of noise.
+/// What is drawn. The certificate is that of a right-hand side with the covariance of the rows. It hardly depends on the right-hand side:
+/// (radius/‖c‖)² is Δ²/(4a(a + Δ)) times a mean of factors between 4a(a + Δ)/(2a + Δ)² and 1.
 fn curves(
     sketch: &Sketch,
     approximation: &dyn Approximation,
@@ -142,18 +144,10 @@ fn curves(
     let (Some(interval), Some(space)) = (interval, approximation.row_space()?) else { return Ok(curves) };
     let kept: f64 = eigenvalues.iter().sum();
     let outside = (sketch.curvature.trace().unwrap_or(kept) - kept).max(0.0);
-    let noise = (dim - eigenvalues.len().min(dim)) as f64;
-    let known = KnownCurvature::scalar(dim, 0.0)?;
-    for (name, components) in
-        [("b like the rows", space.mean_components(|s| s, outside)), ("b like noise", space.mean_components(|_| 1.0, noise))]
-    {
-        // Below, a bracket would be refused.
-        let valid = |mu: &&f64| -(interval.lo + space.shift()) < 0.5 * **mu;
-        let points = path.iter().filter(valid).filter_map(|&mu| {
-            let point = components.certificate(&known, mu, (interval.lo, interval.hi))?;
-            Some((mu, point.relative_error))
-        });
-        curves.certificates.push((name.to_owned(), points.collect()));
-    }
+    let (components, known) = (space.mean_components(|s| s, outside), KnownCurvature::scalar(dim, 0.0)?);
+    // Below, a bracket would be refused.
+    let valid = path.iter().filter(|&&mu| -(interval.lo + space.shift()) < 0.5 * mu);
+    let point = |&mu: &f64| components.certificate(&known, mu, (interval.lo, interval.hi)).map(|p| (mu, p.relative_error));
+    curves.certificate = valid.filter_map(point).collect();
     Ok(curves)
 }

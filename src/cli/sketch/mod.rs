@@ -114,7 +114,15 @@ impl Certification {
             (damping, None) => damping,
         };
         damping.validate("--target")?;
+        check_failure(self.failure)?;
         Ok(damping)
+    }
+}
+
+fn check_failure(failure: Option<f64>) -> Result<()> {
+    match failure {
+        Some(failure) if !(failure > 0.0 && failure < 1.0) => Err(Error::argument("--failure", "a probability in (0, 1)", failure)),
+        _ => Ok(()),
     }
 }
 

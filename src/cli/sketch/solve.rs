@@ -47,7 +47,7 @@ pub(super) struct BilinearArguments {
 
 /// How a family that certifies nothing, or one that does, is solved with.
 enum Solver<'a> {
-    Certified(DampedSolver<'a>),
+    Certified(Box<DampedSolver<'a>>),
     Plain(&'a dyn Approximation),
 }
 
@@ -57,7 +57,7 @@ impl<'a> Solver<'a> {
             return Ok(Self::Plain(approximation));
         }
         let known = KnownCurvature::scalar(approximation.dim(), 0.0)?;
-        Ok(Self::Certified(DampedSolver::new(approximation, known, failure)?))
+        Ok(Self::Certified(Box::new(DampedSolver::new(approximation, known, failure)?)))
     }
 }
 
@@ -80,11 +80,9 @@ fn bound_name(method: &str, certainty: Certainty) -> &'static str {
     }
 }
 
-fn failure_of(certainty: Certainty) -> f64 {
-    match certainty {
-        Certainty::Deterministic {} => 0.0,
-        Certainty::Probability { at_least } => 1.0 - at_least,
-    }
+/// The probability that was allowed where it was used, else 0.
+fn failure_of(certainty: Certainty, allowed: Option<f64>) -> f64 {
+    if certainty.is_deterministic() { 0.0 } else { allowed.unwrap_or(0.0) }
 }
 
 /// One line of the answer.
@@ -102,7 +100,7 @@ struct ErrorBound {
 }
 
 impl Solution {
-    fn json(&self, method: &str) -> Value {
+    fn json(&self, method: &str, allowed: Option<f64>) -> Value {
         let of = |f: &dyn Fn(&ErrorBound) -> Value| self.error.as_ref().map_or(Value::Null, f);
         json!({
             "norm": self.norm,
@@ -112,7 +110,7 @@ impl Solution {
             "relative_error": of(&|e| json!(e.relative)),
             "bound": of(&|e| json!(bound_name(method, e.certainty))),
             "deterministic": of(&|e| json!(e.certainty.is_deterministic())),
-            "failure": of(&|e| json!(failure_of(e.certainty))),
+            "failure": of(&|e| json!(failure_of(e.certainty, allowed))),
         })
     }
 
@@ -175,7 +173,7 @@ pub(super) fn solve(arguments: &SolveArguments, common: &Common) -> Result<()> {
     terminal.clear();
     out.finish()?;
     if common.json {
-        let list: Vec<Value> = solutions.iter().map(|solution| solution.json(method)).collect();
+        let list: Vec<Value> = solutions.iter().map(|solution| solution.json(method, certification.failure)).collect();
         return say_json(&json!({ "solutions": list, "out": output.out.to_string_lossy() }));
     }
     let mut table = Table::new(["damping", "norm", "error radius", "relative error", "bound"]);
@@ -216,7 +214,7 @@ pub(super) fn bilinear(arguments: &BilinearArguments, common: &Common) -> Result
             "high": ends.map(|(_, high, _)| high),
             "bound": ends.map(|(_, _, certainty)| bound_name(method, certainty)),
             "deterministic": ends.map(|(_, _, certainty)| certainty.is_deterministic()),
-            "failure": ends.map(|(_, _, certainty)| failure_of(certainty)),
+            "failure": ends.map(|(_, _, certainty)| failure_of(certainty, certification.failure)),
             "damping": damping,
         }));
     }
