@@ -51,7 +51,7 @@
 //!
 //! # Layout
 //!
-//! Imports go downwards only: [`error`], [`rng`], [`par`], [`dense`] → [`operator`] → [`samples`] → [`gradient`] → [`inverse`] →
+//! Imports go downwards only: [`error`], [`rng`], `file`, [`par`], [`dense`] → [`operator`] → [`samples`] → [`gradient`] → [`inverse`] →
 //! {[`model`], [`curvature`], [`data`]} → [`problem`] → [`oracle`] → [`bilevel`] → `experiment` → `report` → `cli`. A problem,
 //! method, model or curvature family is one file and one registry line.
 //!
