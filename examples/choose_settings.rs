@@ -7,7 +7,7 @@
 use std::env;
 
 use nhgd::bilevel::{
-    self, CurvatureRows, Ended, ExactConfig, MethodConfig, NhgdConfig, Observer, SampleCount, State, StepSize, Stop,
+    self, CurvatureRows, Damping, Ended, ExactConfig, MethodConfig, NhgdConfig, Observer, SampleCount, State, StepSize, Stop,
 };
 use nhgd::curvature::{CurvatureConfig, NystromConfig, WindowConfig};
 use nhgd::oracle::{NewtonOptions, inner_solution};
@@ -119,7 +119,7 @@ fn digits() -> Result<()> {
                     let config = NhgdConfig {
                         inner_step_size: StepSize::constant(alpha),
                         outer_step_size: StepSize::constant(eta),
-                        damping,
+                        damping: Damping::Fixed(damping),
                         curvature: window(samples),
                         ..Default::default()
                     };
@@ -138,7 +138,7 @@ fn digits() -> Result<()> {
                     let config = NhgdConfig {
                         inner_step_size: StepSize::constant(1.0),
                         outer_step_size: StepSize::constant(eta),
-                        damping,
+                        damping: Damping::Fixed(damping),
                         curvature_decay: gamma,
                         curvature: CurvatureConfig::Nystrom(NystromConfig { sketch_size, probes: Some(0), ..Default::default() }),
                         ..Default::default()
@@ -185,7 +185,7 @@ fn mnist(folder: &str) -> Result<()> {
                 outer_batch_size: SampleCount::Drawn(1024),
                 inner_step_size: alpha,
                 outer_step_size: StepSize::constant(eta),
-                damping: 1e-2,
+                damping: Damping::Fixed(1e-2),
                 curvature_rows: CurvatureRows::Fresh,
                 curvature_samples: SampleCount::Drawn(1024),
                 curvature: window(1024),

@@ -1,8 +1,10 @@
 //! Methods and problems against independent computations, beyond the suites that all of them pass (`testkit`): NHGD with an exact
 //! curvature is the exact method, every option of it restarts to the same bits, counts are those of the settings.
 
-use nhgd::bilevel::{self, CurvatureRows, ExactConfig, MethodConfig, NhgdConfig, SampleCount, Start, State, StepSize, Stop};
-use nhgd::curvature::{CurvatureConfig, OnKnownCurvature, RankOneSmoothedConfig};
+use nhgd::bilevel::{
+    self, CurvatureRows, Damping, ExactConfig, MethodConfig, NhgdConfig, Observer, SampleCount, Start, State, StepSize, Stop,
+};
+use nhgd::curvature::{CurvatureConfig, FrequentDirectionsConfig, OnKnownCurvature, RankOneSmoothedConfig};
 use nhgd::dense::{difference, norm};
 use nhgd::gradient::GradientBlock;
 use nhgd::inverse::KnownCurvature;
@@ -40,7 +42,7 @@ fn nhgd_with_the_whole_expected_fisher_is_the_exact_method() {
             batch_size: SampleCount::Drawn(20),
             inner_step_size,
             outer_step_size,
-            damping: 0.0,
+            damping: Damping::Fixed(0.0),
             fisher: FisherKind::Expected,
             curvature_rows: CurvatureRows::Fresh,
             curvature_samples: SampleCount::All,
@@ -52,7 +54,7 @@ fn nhgd_with_the_whole_expected_fisher_is_the_exact_method() {
         assert!(relative(&found.outer_var, &exact.outer_var) < 1e-9, "{name}");
         assert!(relative(&found.inner_var, &exact.inner_var) < 1e-9, "{name}");
         // The test can fail: a damping moves the steps.
-        let damped = MethodConfig::Nhgd(NhgdConfig { damping: 0.1, ..nhgd });
+        let damped = MethodConfig::Nhgd(NhgdConfig { damping: Damping::Fixed(0.1), ..nhgd });
         assert!(relative(&final_state(problem.as_ref(), &damped, 6).outer_var, &exact.outer_var) > 1e-4);
     }
 }
@@ -222,4 +224,49 @@ fn values_are_evaluation_and_not_counted() {
     counted.f_inner(&v, &theta, Batch::All).unwrap();
     counted.f_outer(&v, &theta, Batch::All).unwrap();
     assert_eq!(counted.counts(), OracleCounts::default());
+}
+
+/// The dampings that a run took.
+#[derive(Default)]
+struct Dampings(Vec<f64>);
+
+impl Observer for Dampings {
+    fn damping(&mut self, damping: f64) {
+        self.0.push(damping);
+    }
+}
+
+/// With `auto` a step takes the damping that its own b asks for and tells it. A sketch that leaves nothing out asks for none beside the
+/// ridge, and the step is then that of the number; one that leaves much out asks for more.
+#[test]
+fn nhgd_chooses_its_damping_and_tells_it() {
+    let problem = cleaning(120, 40, 2);
+    let run = |damping: Damping, curvature: CurvatureConfig| {
+        let config = NhgdConfig {
+            inner_steps: 3,
+            batch_size: SampleCount::Drawn(30),
+            outer_step_size: StepSize::constant(50.0),
+            damping,
+            curvature,
+            ..Default::default()
+        };
+        let (method, mut dampings) = (MethodConfig::Nhgd(config).build().unwrap(), Dampings::default());
+        let outcome = bilevel::run(problem.as_ref(), method.as_ref(), Key::new(3), Stop::after(4), &mut dampings).unwrap();
+        (outcome.state.outer_var, dampings.0)
+    };
+    let sketch = |size| CurvatureConfig::FrequentDirections(FrequentDirectionsConfig { sketch_size: size, probes: 0 });
+    let window = CurvatureConfig::default_of("window").unwrap();
+    let (outer, chosen) = run(Damping::AUTO, window.clone());
+    assert_eq!(chosen, [0.0; 4]);
+    let (fixed, told) = run(Damping::Fixed(0.0), window.clone());
+    assert_eq!(told, [0.0; 4]);
+    assert!(relative(&outer, &fixed) < 1e-9);
+    let (_, small) = run(Damping::AUTO, sketch(4));
+    let (_, large) = run(Damping::AUTO, sketch(40));
+    let (_, loose) = run(Damping::Auto { target: 1.0 }, sketch(4));
+    assert!(small.iter().zip(&large).all(|(small, large)| *small > 2.0 * large), "{small:?} {large:?}");
+    assert!(small.iter().zip(&loose).all(|(small, loose)| *small > 2.0 * loose), "{small:?} {loose:?}");
+    let (outer, told) = run(Damping::Fixed(0.3), window);
+    assert_eq!(told, [0.3; 4]);
+    assert!(relative(&outer, &fixed) > 1e-3, "the test can fail");
 }

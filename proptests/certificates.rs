@@ -4,9 +4,11 @@
 mod support;
 
 use nhgd::bilevel::certified_nhgd;
-use nhgd::curvature::{Approximation, Curvature, CurvatureConfig, FrequentDirectionsConfig, Nystrom, NystromConfig, WindowConfig};
+use nhgd::curvature::{
+    Approximation, Curvature, CurvatureConfig, DampedSolver, FrequentDirectionsConfig, Nystrom, NystromConfig, WindowConfig,
+};
 use nhgd::dense::{Matrix, difference, dot, eigh, norm, qr};
-use nhgd::inverse::{Bound, Certainty, Interval, KnownCurvature, residual_bound, smallest};
+use nhgd::inverse::{Bound, Certainty, Damping, Interval, KnownCurvature, residual_bound, smallest};
 use nhgd::model::FisherKind;
 use nhgd::oracle::{NewtonOptions, exact_hypergradient, inner_solution};
 use nhgd::par;
@@ -622,4 +624,47 @@ fn cross_rows_and_constants_of_data_cleaning_are_what_they_say() {
         let change = eigh(&nhgd::dense::gram(j.t())).unwrap().values[0].max(0.0).sqrt();
         assert!(change <= constants.cross * length, "J: {change:e}");
     }
+}
+
+/// `auto` meets its target against the exact product and takes no more damping than that needs, for λI and for a diagonal besides.
+#[test]
+fn a_chosen_damping_is_the_smallest_that_meets_its_target() {
+    let mut tried = 0;
+    for seed in 0..12 {
+        let key = Key::new(1200).child(seed);
+        let (d, kind) = (20 + 9 * (seed as usize % 3), seed as usize % 7);
+        let scale = [1e-6, 1.0, 1e6][seed as usize % 3];
+        let eigenvalues: Vec<f64> = spectrum(kind, d).iter().map(|x| x * scale).collect();
+        let case = with_spectrum(key, d + 10, d, &eigenvalues);
+        let f = fisher(&[&case]);
+        let v = if seed % 2 == 0 { key.stream().normals(d) } else { f.col(1).to_vec() };
+        for name in SKETCHES.into_iter().chain(["window", "dense"]) {
+            let approximation = absorbed(config(name, 7, 4).build(d, key).unwrap(), &[&case]).approximate().unwrap();
+            let diagonal: Vec<f64> = (0..d).map(|j| 1e-4 * scale * (1 + j % 4) as f64).collect();
+            for known in [
+                KnownCurvature::scalar(d, 0.0).unwrap(),
+                KnownCurvature::scalar(d, 1e-3 * scale).unwrap(),
+                KnownCurvature::diagonal(diagonal).unwrap(),
+            ] {
+                for target in [1.0, 0.1, 1e-3] {
+                    let solve = |damping| DampedSolver::new(&*approximation, known.clone(), None)?.solve(&v, damping);
+                    let (damping, certified) = solve(Damping::Auto { target }).unwrap();
+                    let what =
+                        format!("{name}, d {d}, spectrum {kind}, scale {scale:e}, {known:?}, target {target}: μ {damping:e}");
+                    assert!(certified.relative_error() <= target, "{what}");
+                    let exact = dense_solve(&f, &known.plus(damping).unwrap(), &v);
+                    assert!(relative_error(&certified.midpoint, &exact) <= target, "{what}");
+                    // Unless the range began there, a little less would not have done.
+                    let least = known.min_eigenvalue().max(1e-10 * approximation.trace());
+                    let total = (known.min_eigenvalue() + damping) / 1.01;
+                    if total > least && SKETCHES.contains(&name) {
+                        let less = solve(Damping::Fixed(total - known.min_eigenvalue()));
+                        assert!(less.is_err() || less.unwrap().1.relative_error() > target, "{what}");
+                        tried += 1;
+                    }
+                }
+            }
+        }
+    }
+    assert!(tried > 150, "{tried}");
 }

@@ -49,12 +49,14 @@ fn bad_configurations_are_refused_with_their_line() {
         assert!(GOOD.contains(from));
         GOOD.replace(from, to)
     };
-    let cases: [(String, &str, &[&str]); 13] = [
+    let cases: [(String, &str, &[&str]); 14] = [
         (replaced("batch_size = 16", "batchsize = 16"), ":12:", &["batchsize", "batch_size"]),
         (replaced("train = 60", "train = \"many\""), ":6:", &["train", "many"]),
         (replaced("batch_size = 16", "inner_step_size = -0.5"), ":12:", &["inner_step_size", "-0.5", "positive"]),
         (replaced("batch_size = 16", "damping = nan"), ":12:", &["damping", "finite"]),
         (replaced("batch_size = 16", "damping = -1"), ":12:", &["damping", "-1"]),
+        (replaced("batch_size = 16", "damping = \"some\""), ":12:", &["damping", "some", "auto"]),
+        (replaced("batch_size = 16", "damping = { target = 0 }"), ":12:", &["damping", "positive"]),
         (replaced("curvature.window.samples = 64", "curvature.nystrom.sketch_size = 0"), ":13:", &["sketch_size", "found 0"]),
         (replaced("curvature.window.samples = 64", "curvature.windows.samples = 64"), ":13:", &["windows", "nystrom"]),
         (replaced("validation = 20", "corruption = 1.5"), ":7:", &["corruption", "1.5"]),
@@ -249,6 +251,29 @@ fn a_quadratic_runs_to_the_same_bytes_and_its_slopes_are_in_table_page_and_json(
         refused(&nhgd(&["run", &config, "--out", out.to_str().unwrap()]), 2, &[fragment]);
         assert!(!out.exists(), "nothing half-written");
     }
+}
+
+#[test]
+fn a_damping_that_is_chosen_is_a_column_of_the_record() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = GOOD.replace("curvature.window.samples = 64", "damping = \"auto\"\ncurvature.frequent-directions.sketch_size = 8");
+    let text = format!("{text}[[runs]]\nlabel = \"exact\"\nouter_steps = 5\nmethod.exact = {{}}\n");
+    let config = write(dir.path(), "c.toml", &text);
+    let out = dir.path().join("out");
+    let output = nhgd(&["run", &config, "--out", out.to_str().unwrap(), "--json"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(json["methods"]["nhgd"]["damping"].as_f64().unwrap() > 0.0);
+    assert!(json["methods"]["exact"]["damping"].is_null());
+    let rows = fs::read_to_string(out.join("rows.csv")).unwrap();
+    let column = rows.lines().next().unwrap().split(',').position(|c| c == "damping").unwrap();
+    for line in rows.lines().skip(1) {
+        let cells: Vec<&str> = line.split(',').collect();
+        let chosen = cells[0] == "nhgd" && cells[2] != "0";
+        assert_eq!(cells[column].parse::<f64>().is_ok_and(|mu| mu > 0.0), chosen, "{line}");
+    }
+    assert!(fs::read_to_string(out.join("manifest.json")).unwrap().contains("damping = \\\"auto\\\""));
+    assert!(fs::read_dir(&out).unwrap().any(|e| e.unwrap().file_name().to_string_lossy().contains("damping")), "a picture");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::path::Path;
 /// The layers, lowest first; modules of one layer do not import each other.
 const LAYERS: [&[&str]; 16] = [
     &["error"],
-    &["rng", "special"],
+    &["rng", "special", "file"],
     &["par"],
     &["dense"],
     &["operator"],
@@ -29,11 +29,13 @@ const LAYERS: [&[&str]; 16] = [
 const EXEMPT: [&str; 2] = ["lib", "main"];
 
 /// A crate, and the files (or folders) that may name it.
-const PLACES: [(&[&str], &[&str]); 6] = [
+const PLACES: [(&[&str], &[&str]); 8] = [
     (&["rand", "rand_distr", "rand_xoshiro"], &["rng.rs"]),
     (&["rayon"], &["par.rs"]),
     (&["faer"], &["dense.rs"]),
     (&["statrs"], &["special.rs"]),
+    (&["tempfile"], &["file.rs", "report/tests.rs"]),
+    (&["zip"], &["curvature/file.rs"]),
     (&["clap", "indicatif", "comfy_table", "signal_hook"], &["cli/", "cli.rs", "main.rs"]),
     (&["plotters", "maud"], &["report/", "report.rs"]),
 ];

@@ -51,7 +51,7 @@
 //!
 //! # Layout
 //!
-//! Imports go downwards only: [`error`], [`rng`], [`par`], [`dense`] → [`operator`] → [`samples`] → [`gradient`] → [`inverse`] →
+//! Imports go downwards only: [`error`], [`rng`], `file`, [`par`], [`dense`] → [`operator`] → [`samples`] → [`gradient`] → [`inverse`] →
 //! {[`model`], [`curvature`], [`data`]} → [`problem`] → [`oracle`] → [`bilevel`] → [`bounds`] → {`experiment`, [`testkit`]} → `report` →
 //! `cli`. A problem, method, model or curvature family is one file and one registry line.
 //!
@@ -71,6 +71,8 @@ pub mod dense;
 pub mod error;
 #[cfg(feature = "io")]
 pub mod experiment;
+#[cfg(feature = "io")]
+pub mod file;
 pub mod gradient;
 pub mod inverse;
 pub mod model;

@@ -278,13 +278,16 @@ impl Curvature for Plain {
         matrix.scale(1.0 / self.mass);
         Ok(Box::new(PlainApproximation { matrix, kept: self.kept, fault: self.fault }))
     }
-    fn save(&self) -> Result<Vec<u8>> {
+    fn trace(&self) -> Option<f64> {
+        (self.mass > 0.0).then(|| (self.sum.trace() + self.newest.trace()) / self.mass)
+    }
+    fn save_to(&self, out: &mut dyn std::io::Write) -> std::io::Result<()> {
         let dim = self.dim() as u64;
         let mass = if self.fault == Fault::LosesTheMassWhenSaved { self.mass.round() } else { self.mass };
         let numbers = self.sum.as_slice().iter().chain(self.newest.as_slice()).chain([&mass]);
         let stored = |x: &f64| if self.fault == Fault::LosesBitsWhenSaved { f64::from(*x as f32) } else { *x };
         let body: Vec<u8> = numbers.flat_map(|x| stored(x).to_le_bytes()).collect();
-        Ok([&dim.to_le_bytes()[..], &body, &check_sum(dim, &body).to_le_bytes()].concat())
+        out.write_all(&[&dim.to_le_bytes()[..], &body, &check_sum(dim, &body).to_le_bytes()].concat())
     }
     fn boxed_clone(&self) -> Box<dyn Curvature> {
         Box::new(self.clone())

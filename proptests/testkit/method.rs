@@ -172,8 +172,8 @@ fn bad_settings_are_refused_by_name() {
     testkit::settings(
         "methods",
         [
-            ("damping", nhgd(NhgdConfig { damping: -1.0, ..base() })),
-            ("damping", nhgd(NhgdConfig { damping: f64::NAN, ..base() })),
+            ("damping", nhgd(NhgdConfig { damping: bilevel::Damping::Fixed(-1.0), ..base() })),
+            ("damping", nhgd(NhgdConfig { damping: bilevel::Damping::Fixed(f64::NAN), ..base() })),
             ("inner_steps", nhgd(NhgdConfig { inner_steps: 0, ..base() })),
             ("curvature_decay", nhgd(NhgdConfig { curvature_decay: 1.0, ..base() })),
             ("curvature_decay", nhgd(NhgdConfig { curvature_decay: f64::NAN, ..base() })),

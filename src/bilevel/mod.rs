@@ -21,6 +21,7 @@ pub use schedule::{SampleCount, StepSize};
 pub use state::State;
 
 use crate::error::{Result, Status};
+pub use crate::inverse::Damping;
 use crate::problem::Problem;
 use crate::rng::Key;
 

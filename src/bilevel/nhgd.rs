@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use super::schedule::{SampleCount, StepSize};
 use super::{Method, Observer, Phase, State};
-use crate::curvature::{Curvature, CurvatureConfig};
+use crate::curvature::{Curvature, CurvatureConfig, DampedSolver};
 use crate::dense::add_scaled;
-use crate::error::{Error, Result, Status, check_count, check_nonnegative};
+use crate::error::{Error, Result, Status, check_count};
+use crate::inverse::Damping;
 use crate::model::FisherKind;
 use crate::problem::{OuterGradient, Problem};
 use crate::rng::Key;
@@ -31,8 +32,8 @@ pub struct Config {
     pub inner_step_size: StepSize,
     /// η_t, t counting outer steps.
     pub outer_step_size: StepSize,
-    /// μ, added to the known curvature.
-    pub damping: f64,
+    /// μ, added to the known curvature; or how to choose it for each b.
+    pub damping: Damping,
     /// Which labels the curvature's rows have.
     pub fisher: FisherKind,
     /// Where the curvature's rows come from.
@@ -78,7 +79,7 @@ impl Default for Config {
             cross_samples: SampleCount::All,
             inner_step_size: StepSize::constant(0.5),
             outer_step_size: StepSize::constant(1.0),
-            damping: 1e-2,
+            damping: Damping::Fixed(1e-2),
             fisher: FisherKind::Sampled,
             curvature_rows: CurvatureRows::Trajectory,
             curvature_samples: SampleCount::All,
@@ -99,7 +100,7 @@ impl Config {
         self.curvature_samples.validate("curvature_samples")?;
         self.inner_step_size.validate("inner_step_size")?;
         self.outer_step_size.validate("outer_step_size")?;
-        check_nonnegative("damping", self.damping)?;
+        self.damping.validate("damping")?;
         if !(0.0..1.0).contains(&self.curvature_decay) {
             return Err(Error::argument("curvature_decay", "a number in [0, 1)", self.curvature_decay));
         }
@@ -188,8 +189,15 @@ impl Method for Nhgd {
         let OuterGradient { theta: b, v: mut hypergradient } = problem.grad_outer(v, theta, outer.batch())?;
 
         observer.phase(Phase::InverseProduct);
-        let known = problem.known_curvature(v)?.plus(config.damping)?;
-        let q = curvature.approximate()?.solve(&known, &b)?;
+        let (approximation, known) = (curvature.approximate()?, problem.known_curvature(v)?);
+        let (damping, q) = match config.damping {
+            Damping::Fixed(damping) => (damping, approximation.solve(&known.plus(damping)?, &b)?),
+            auto @ Damping::Auto { .. } => {
+                let (damping, certified) = DampedSolver::new(&*approximation, known, None)?.solve(&b, auto)?;
+                (damping, certified.midpoint)
+            }
+        };
+        observer.damping(damping);
 
         observer.phase(Phase::CrossProduct);
         let cross = config.cross_samples.draw(n, key.named("cross"))?;

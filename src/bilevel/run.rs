@@ -43,6 +43,9 @@ pub trait Observer {
     /// A phase begins.
     fn phase(&mut self, _phase: Phase) {}
 
+    /// The μ that a step took, whether it was given or chosen.
+    fn damping(&mut self, _damping: f64) {}
+
     /// The state after `state.step` outer steps (first of all, before any).
     ///
     /// # Errors

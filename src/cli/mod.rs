@@ -9,6 +9,7 @@ mod report;
 mod reproduce;
 mod run;
 mod session;
+mod sketch;
 mod terminal;
 
 use std::path::PathBuf;
@@ -39,6 +40,8 @@ enum Verb {
     Run(run::Arguments),
     /// Draw the plots and the page of a record anew
     Report(report::Arguments),
+    /// Sketch the Fisher matrix of your own gradients, in NumPy files, and solve with it
+    Sketch(sketch::Arguments),
     /// Compare every derivative and estimator with differences and the oracle
     Check(check::Arguments),
     /// List the registered problems, methods and curvature families
@@ -91,6 +94,7 @@ pub fn main() -> ExitCode {
         Verb::Reproduce(arguments) => reproduce::main(arguments, &cli.common),
         Verb::Run(arguments) => run::main(arguments, &cli.common),
         Verb::Report(arguments) => report::main(arguments, &cli.common),
+        Verb::Sketch(arguments) => sketch::main(arguments, &cli.common),
         Verb::Check(arguments) => check::main(arguments, &cli.common),
         Verb::List => list::main(&cli.common),
     };

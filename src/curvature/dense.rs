@@ -1,9 +1,11 @@
 //! The d × d matrix F itself, summed row by row: the reference that the sketches are compared with. O(d²) memory.
 
+use std::io::{self, Write};
+
 use serde::{Deserialize, Serialize};
 
 use super::{Approximation, Certainty, Curvature, Factorized, Interval};
-use crate::dense::{Cholesky, Matrix, dot, matvec, rank_one_update};
+use crate::dense::{Cholesky, Matrix, dot, eigh, matvec, rank_one_update};
 use crate::error::{Error, Result, check_count};
 use crate::gradient::GradientBlock;
 use crate::inverse::{Bracket, KnownCurvature};
@@ -148,8 +150,12 @@ impl Curvature for Dense {
         Ok(Box::new(DenseApproximation { matrix, interval }))
     }
 
-    fn save(&self) -> Result<Vec<u8>> {
-        super::encode(Self::NAME, self)
+    fn trace(&self) -> Option<f64> {
+        (self.mass > 0.0).then(|| self.sum.trace() / self.mass)
+    }
+
+    fn save_to(&self, out: &mut dyn Write) -> io::Result<()> {
+        super::saved::write(Self::NAME, self, out)
     }
 
     fn boxed_clone(&self) -> Box<dyn Curvature> {
@@ -182,6 +188,10 @@ impl Approximation for DenseApproximation {
 
     fn interval(&self) -> Option<Interval> {
         Some(self.interval)
+    }
+
+    fn eigenvalues(&self) -> Result<Vec<f64>> {
+        Ok(eigh(&self.matrix)?.values)
     }
 
     fn bracket(&self, known: &KnownCurvature, failure: Option<f64>) -> Result<Bracket<'_>> {

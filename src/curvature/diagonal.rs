@@ -1,5 +1,7 @@
 //! The diagonal of F: what Adam and its kin keep. A reference: no interval, for it says nothing of what lies off the diagonal.
 
+use std::io::{self, Write};
+
 use serde::{Deserialize, Serialize};
 
 use super::{Approximation, Curvature, Interval};
@@ -86,8 +88,12 @@ impl Curvature for Diagonal {
         Ok(Box::new(DiagonalApproximation(self.sum.iter().map(|sum| sum / self.mass).collect())))
     }
 
-    fn save(&self) -> Result<Vec<u8>> {
-        super::encode(Self::NAME, self)
+    fn trace(&self) -> Option<f64> {
+        (self.mass > 0.0).then(|| self.sum.iter().sum::<f64>() / self.mass)
+    }
+
+    fn save_to(&self, out: &mut dyn Write) -> io::Result<()> {
+        super::saved::write(Self::NAME, self, out)
     }
 
     fn boxed_clone(&self) -> Box<dyn Curvature> {
@@ -119,6 +125,12 @@ impl Approximation for DiagonalApproximation {
 
     fn interval(&self) -> Option<Interval> {
         None
+    }
+
+    fn eigenvalues(&self) -> Result<Vec<f64>> {
+        let mut values = self.0.clone();
+        values.sort_by(|a, b| b.total_cmp(a));
+        Ok(values)
     }
 
     fn bracket(&self, known: &KnownCurvature, failure: Option<f64>) -> Result<Bracket<'_>> {

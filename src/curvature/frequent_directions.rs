@@ -5,6 +5,8 @@
 //!
 //! Unlike a well-known reference implementation, a query rotates what is still waiting: no row is forgotten.
 
+use std::io::{self, Write};
+
 use serde::{Deserialize, Serialize};
 
 use super::probes::Probes;
@@ -187,11 +189,6 @@ impl FrequentDirections {
         };
         plain.with_probes(probed).with_shift(shift(self.lost()))
     }
-
-    /// tr F.
-    pub fn trace(&self) -> f64 {
-        self.trace.value() / self.mass
-    }
 }
 
 impl Curvature for FrequentDirections {
@@ -279,8 +276,12 @@ impl Curvature for FrequentDirections {
         Ok(Box::new(self.approximation(|_| 0.0)?))
     }
 
-    fn save(&self) -> Result<Vec<u8>> {
-        super::encode(Self::NAME, self)
+    fn trace(&self) -> Option<f64> {
+        (self.mass > 0.0).then(|| self.trace.value() / self.mass)
+    }
+
+    fn save_to(&self, out: &mut dyn Write) -> io::Result<()> {
+        super::saved::write(Self::NAME, self, out)
     }
 
     fn boxed_clone(&self) -> Box<dyn Curvature> {

@@ -2,6 +2,8 @@
 //! inputs and B that of the output derivatives, and layers for independent of each other. A reference for rows that come in factored form:
 //! exact only where inputs and derivatives are independent. Damping is added exactly, in the eigenbases of A and B.
 
+use std::io::{self, Write};
+
 use serde::{Deserialize, Serialize};
 
 use super::{Approximation, Curvature, Interval};
@@ -164,8 +166,13 @@ impl Curvature for Kfac {
         Ok(Box::new(KfacApproximation { dim: self.dim, layers: self.layers.iter().map(factor).collect::<Result<_>>()? }))
     }
 
-    fn save(&self) -> Result<Vec<u8>> {
-        super::encode(Self::NAME, self)
+    /// None: only the factors' own traces are kept.
+    fn trace(&self) -> Option<f64> {
+        None
+    }
+
+    fn save_to(&self, out: &mut dyn Write) -> io::Result<()> {
+        super::saved::write(Self::NAME, self, out)
     }
 
     fn boxed_clone(&self) -> Box<dyn Curvature> {

@@ -2,8 +2,11 @@
 //! [`Curvature`] that absorbs, decays and merges, and hands out an [`Approximation`] F̂ that solves with F̂ + Λ'. Adding one is its
 //! file and one line in the registry below.
 
+mod damped;
 mod dense;
 mod diagonal;
+#[cfg(feature = "io")]
+mod file;
 mod frequent_directions;
 mod kfac;
 mod low_rank;
@@ -13,15 +16,20 @@ mod rank_one;
 mod rank_one_smoothed;
 mod recovery;
 mod robust_frequent_directions;
+mod saved;
 mod sherman_morrison;
 mod window;
 
 use std::any::Any;
+use std::io::{self, Write};
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 
+pub use damped::DampedSolver;
 pub use dense::{Config as DenseConfig, Dense};
 pub use diagonal::{Config as DiagonalConfig, Diagonal};
+#[cfg(feature = "io")]
+pub use file::{Sketch, SketchManifest};
 pub use frequent_directions::{Config as FrequentDirectionsConfig, FrequentDirections};
 pub use kfac::{Config as KfacConfig, Kfac};
 pub use low_rank::LowRank;
@@ -30,6 +38,8 @@ pub use probes::ProbedResidual;
 pub use rank_one::{Config as RankOneConfig, RankOne};
 pub use rank_one_smoothed::{Config as RankOneSmoothedConfig, RankOneSmoothed};
 pub use robust_frequent_directions::RobustFrequentDirections;
+pub(crate) use saved::checksum;
+pub use saved::{load, load_from};
 pub use sherman_morrison::{BatchScaling, DenseInverse, OnKnownCurvature, UpdateRows, Weighting};
 pub use window::{Config as WindowConfig, Window};
 
@@ -89,11 +99,25 @@ pub trait Curvature: Any + Send + Sync {
         Status::Converged {}
     }
 
-    /// Versioned bytes that [`load`] turns back into this estimate.
+    /// tr F, where the family keeps it; none before anything was absorbed.
+    fn trace(&self) -> Option<f64>;
+
+    /// Writes versioned bytes that [`load_from`] turns back into this estimate. No copy of the state is made.
+    ///
+    /// # Errors
+    /// Those of the stream.
+    fn save_to(&self, out: &mut dyn Write) -> io::Result<()>;
+
+    /// The same bytes in memory.
     ///
     /// # Errors
     /// [`Error::Numerical`] if the encoder fails.
-    fn save(&self) -> Result<Vec<u8>>;
+    fn save(&self) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let failed = |e: io::Error| Error::Numerical { operation: "saving a curvature", reason: e.to_string() };
+        self.save_to(&mut bytes).map_err(failed)?;
+        Ok(bytes)
+    }
 
     /// A copy.
     fn boxed_clone(&self) -> Box<dyn Curvature>;
@@ -134,6 +158,17 @@ pub trait Approximation: LinearOperator {
     /// [`Error::Numerical`] if the decomposition fails.
     fn row_space(&self) -> Result<Option<RowSpace<'_>>> {
         Ok(None)
+    }
+
+    /// The eigenvalues of F̂, descending; where F̂ = RᵀR/m + αI those of RᵀR/m that are not zero.
+    ///
+    /// # Errors
+    /// As [`row_space`](Self::row_space).
+    fn eigenvalues(&self) -> Result<Vec<f64>> {
+        match self.row_space()? {
+            Some(space) => Ok(space.eigenvalues()),
+            None => Ok(crate::dense::eigh(&self.to_dense()?)?.values),
+        }
     }
 
     /// The bracket that certifies products with (F + Λ')⁻¹, F the matrix as it was fed; deterministic, or with a probability `failure`
@@ -195,10 +230,11 @@ macro_rules! families {
             }
         }
 
-        fn load_family(name: &str, payload: &[u8]) -> Result<Option<Box<dyn Curvature>>> {
+        /// What turns a family's saved state back into an estimate.
+        fn decoder(name: &str) -> Option<fn(&mut saved::Payload<'_>) -> Result<Box<dyn Curvature>>> {
             match name {
-                $($family::NAME => Ok(Some(Box::new(decode::<$family>(payload)?))),)*
-                _ => Ok(None),
+                $($family::NAME => Some(|payload| Ok(Box::new(payload.decode::<$family>()?))),)*
+                _ => None,
             }
         }
     };
@@ -216,66 +252,6 @@ families! {
     RankOneSmoothed(rank_one_smoothed::RankOneSmoothed): "the paper's dense inverse of the smoothed s sᵀ, updated row by row: for small d";
 }
 
-/// The version of the bytes that [`Curvature::save`] writes.
-const FORMAT_VERSION: u32 = 1;
-
-#[derive(Serialize, Deserialize)]
-struct Header {
-    format: String,
-    version: u32,
-    family: String,
-    /// Of the payload: a changed byte would otherwise pass as another number.
-    checksum: u64,
-    /// Bytes of the payload, which follows.
-    length: u64,
-}
-
-/// FNV-1a: notices a changed byte, and is no protection against a forged one.
-pub(crate) fn checksum(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, &b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
-}
-
-fn encode<T: Serialize>(family: &str, state: &T) -> Result<Vec<u8>> {
-    let failed = |e: postcard::Error| Error::Numerical { operation: "saving a curvature", reason: e.to_string() };
-    let payload = postcard::to_stdvec(state).map_err(failed)?;
-    let (checksum, length) = (checksum(&payload), payload.len() as u64);
-    let header = Header { format: "nhgd-curvature".into(), version: FORMAT_VERSION, family: family.into(), checksum, length };
-    let mut bytes = postcard::to_stdvec(&header).map_err(failed)?;
-    bytes.extend(payload);
-    Ok(bytes)
-}
-
-fn decode<T: DeserializeOwned>(payload: &[u8]) -> Result<T> {
-    match postcard::take_from_bytes(payload) {
-        Ok((value, [])) => Ok(value),
-        Ok((_, rest)) => {
-            Err(Error::argument("saved curvature", "bytes that `save` wrote", format_args!("{} bytes more", rest.len())))
-        }
-        Err(e) => Err(Error::argument("saved curvature", "bytes that `save` wrote", e)),
-    }
-}
-
-/// Turns the bytes of [`Curvature::save`] back into an estimate.
-///
-/// # Errors
-/// [`Error::Argument`] for bytes of another kind, version or family, or that are cut short.
-pub fn load(bytes: &[u8]) -> Result<Box<dyn Curvature>> {
-    let wrong = |found: &dyn std::fmt::Display| Error::argument("saved curvature", "bytes that `save` wrote", found);
-    let (header, payload): (Header, &[u8]) = postcard::take_from_bytes(bytes).map_err(|e| wrong(&e))?;
-    if header.format != "nhgd-curvature" || header.version != FORMAT_VERSION {
-        let expected = format!("nhgd-curvature of version {FORMAT_VERSION}");
-        return Err(Error::argument("saved curvature", expected, format_args!("{} of version {}", header.format, header.version)));
-    }
-    if payload.len() as u64 != header.length {
-        return Err(wrong(&format_args!("{} bytes in the place of {}", payload.len(), header.length)));
-    }
-    if checksum(payload) != header.checksum {
-        return Err(wrong(&"damaged ones (the checksum differs)"));
-    }
-    load_family(&header.family, payload)?
-        .ok_or_else(|| Error::argument("saved curvature", "a registered family", format_args!("`{}`", header.family)))
-}
-
 /// [`Approximation::bracket`] for a family whose F̂ + Λ' can be inverted for any Λ'.
 fn bracket<'a, A: Approximation>(approximation: &'a A, known: &KnownCurvature, failure: Option<f64>) -> Result<Bracket<'a>> {
     let (lower, upper, certainty) = bracket_ends(approximation, known, failure, 0.0)?;
@@ -289,6 +265,16 @@ fn bracket<'a, A: Approximation>(approximation: &'a A, known: &KnownCurvature, f
     Bracket::new(parts, (lower, upper), certainty)
 }
 
+/// The interval, deterministic or with a probability of being wrong.
+fn interval_of(approximation: &dyn Approximation, failure: Option<f64>) -> Result<Interval> {
+    let interval = match failure {
+        None => approximation.interval(),
+        Some(failure) => approximation.interval_at(failure)?,
+    };
+    let remedy = "take `window`, `nystrom` or `frequent-directions`";
+    interval.ok_or_else(|| Error::unsupported("a certificate of a family without an interval", remedy))
+}
+
 /// Λ' + (lo + α)I and Λ' + (hi + α)I for an F̂ that is αI and something positive semi-definite.
 fn bracket_ends(
     approximation: &dyn Approximation,
@@ -296,14 +282,7 @@ fn bracket_ends(
     failure: Option<f64>,
     shift: f64,
 ) -> Result<(KnownCurvature, KnownCurvature, Certainty)> {
-    let interval = match failure {
-        None => approximation.interval(),
-        Some(failure) => approximation.interval_at(failure)?,
-    };
-    let Some(interval) = interval else {
-        let remedy = "take `window`, `nystrom` or `frequent-directions`";
-        return Err(Error::unsupported("a certificate of a family without an interval", remedy));
-    };
+    let interval = interval_of(approximation, failure)?;
     let moved = Interval { lo: interval.lo + shift, hi: interval.hi + shift, ..interval };
     let (lower, upper) = Bracket::ends(known, moved)?;
     Ok((lower, upper, interval.certainty))

@@ -2,6 +2,8 @@
 //! arithmetic, at 4·d·ℓ flops a row. The approximation is the shifted, rank-revealing one of Tropp, Yurtsever, Udell & Cevher
 //! (2017, Algorithm 3), with the shift recorded and its rounding allowed for in the interval; probes tighten its upper end.
 
+use std::io::{self, Write};
+
 use serde::{Deserialize, Serialize};
 
 use super::probes::Probes;
@@ -302,8 +304,12 @@ impl Curvature for Nystrom {
         Ok(Box::new(approximation.with_probes(probed)))
     }
 
-    fn save(&self) -> Result<Vec<u8>> {
-        super::encode(Self::NAME, self)
+    fn trace(&self) -> Option<f64> {
+        (self.mass > 0.0).then(|| self.trace.value() / self.mass)
+    }
+
+    fn save_to(&self, out: &mut dyn Write) -> io::Result<()> {
+        super::saved::write(Self::NAME, self, out)
     }
 
     fn boxed_clone(&self) -> Box<dyn Curvature> {

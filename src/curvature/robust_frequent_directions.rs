@@ -1,6 +1,8 @@
 //! Robust Frequent Directions (Luo, Chen, Zhang, Li & Zhang 2017, arXiv 1705.05067): the buffer of Frequent Directions with half of what was
 //! lost put back on the diagonal, F̂ = BᵀB/n + (Δ/2)I. The residual then lies within ±(Δ/2)I: half the error in the worst case.
 
+use std::io::{self, Write};
+
 use serde::{Deserialize, Serialize};
 
 pub use super::frequent_directions::Config;
@@ -61,8 +63,12 @@ impl Curvature for RobustFrequentDirections {
         Ok(Box::new(self.0.approximation(|lost| 0.5 * lost)?))
     }
 
-    fn save(&self) -> Result<Vec<u8>> {
-        super::encode(Self::NAME, self)
+    fn trace(&self) -> Option<f64> {
+        self.0.trace()
+    }
+
+    fn save_to(&self, out: &mut dyn Write) -> io::Result<()> {
+        super::saved::write(Self::NAME, self, out)
     }
 
     fn boxed_clone(&self) -> Box<dyn Curvature> {

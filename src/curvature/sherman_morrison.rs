@@ -7,6 +7,8 @@
 
 use std::borrow::Cow;
 
+use std::io::{self, Write};
+
 use serde::{Deserialize, Serialize};
 
 use super::dense::check_memory;
@@ -287,8 +289,12 @@ impl<W: Weighting> Curvature for DenseInverse<W> {
         if self.rebuilds == 0 { Status::Converged {} } else { Status::WindUp { rebuilds: self.rebuilds, growth: self.growth } }
     }
 
-    fn save(&self) -> Result<Vec<u8>> {
-        super::encode(W::NAME, self)
+    fn trace(&self) -> Option<f64> {
+        Curvature::trace(&self.sum)
+    }
+
+    fn save_to(&self, out: &mut dyn Write) -> io::Result<()> {
+        super::saved::write(W::NAME, self, out)
     }
 
     fn boxed_clone(&self) -> Box<dyn Curvature> {

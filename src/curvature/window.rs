@@ -2,6 +2,7 @@
 //! costs a copy of the factors. The idea is M-FAC's (Frantar, Kurtic & Alistarh 2021), here with Kronecker-factored rows.
 
 use std::collections::VecDeque;
+use std::io::{self, Write};
 
 use serde::{Deserialize, Serialize};
 
@@ -146,8 +147,13 @@ impl Curvature for Window {
         Ok(Box::new(LowRank::new(rows, mass, Some(interval))?))
     }
 
-    fn save(&self) -> Result<Vec<u8>> {
-        super::encode(Self::NAME, self)
+    fn trace(&self) -> Option<f64> {
+        let sum = |k: &Kept| k.weight * k.block.squared_row_norms().iter().sum::<f64>();
+        (!self.kept.is_empty()).then(|| self.kept.iter().map(sum).sum::<f64>() / self.mass())
+    }
+
+    fn save_to(&self, out: &mut dyn Write) -> io::Result<()> {
+        super::saved::write(Self::NAME, self, out)
     }
 
     fn boxed_clone(&self) -> Box<dyn Curvature> {

@@ -1,17 +1,20 @@
 //! Where samples come from: digits that travel with the crate, folders of IDX files, synthetic generators, and labels
-//! corrupted on purpose. Everything here ends in [`Samples`](crate::samples::Samples) or labels; no model, curvature or
-//! method is known here.
+//! corrupted on purpose; and NumPy files, which hold vectors of any kind. No model, curvature or method is known here.
 
 mod corruption;
 mod digits;
 #[cfg(feature = "io")]
 mod idx;
+#[cfg(feature = "io")]
+mod npy;
 mod synthetic;
 
 pub use corruption::{Corruption, corrupt_labels};
 pub use digits::digits;
 #[cfg(feature = "io")]
 pub use idx::{IdxFolder, read_idx_folder};
+#[cfg(feature = "io")]
+pub use npy::{NpyRows, NpyWriter};
 pub use synthetic::{gaussian_mixture, softmax_samples};
 
 use crate::error::{Error, Result};

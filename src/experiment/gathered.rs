@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::config::Config;
+use super::config::{Config, Run};
 use super::hypergradient_errors;
 use super::record::{Manifest, RECORD_VERSION, Record, Table, cell};
-use crate::bilevel::Phase;
+use crate::bilevel::{Damping, MethodConfig, Phase};
 use crate::error::Result;
 use crate::par;
 use crate::problem::{OracleCounts, Problem};
@@ -18,6 +18,8 @@ use crate::samples::Batch;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Gathered {
     metrics: Vec<String>,
+    /// Whether the last metric is the damping of the step: where some run chooses it.
+    damping: bool,
     rows: Table,
     timings: Table,
     baselines: Vec<String>,
@@ -34,11 +36,14 @@ impl Gathered {
     }
 
     /// Gives the tables their columns, unless they have them.
-    pub(super) fn prepare(&mut self, problem: &dyn Problem) {
+    pub(super) fn prepare(&mut self, problem: &dyn Problem, runs: &[Run]) {
         if !self.rows.columns().is_empty() {
             return;
         }
-        self.metrics = std::iter::once("f_outer").chain(problem.metric_names()).map(str::to_owned).collect();
+        let chooses = |run: &Run| matches!(&run.method, MethodConfig::Nhgd(c) if matches!(c.damping, Damping::Auto { .. }));
+        self.damping = runs.iter().any(chooses);
+        let metrics = std::iter::once("f_outer").chain(problem.metric_names()).chain(self.damping.then_some("damping"));
+        self.metrics = metrics.map(str::to_owned).collect();
         let keys = ["method", "seed", "step"].map(str::to_owned);
         let counts = OracleCounts::NAMES.map(str::to_owned);
         let phases = Phase::ALL.map(|(_, name)| name.to_owned());
@@ -54,17 +59,19 @@ impl Gathered {
         }
     }
 
-    /// A row of both tables: the metrics at (v, θ), the counts, the seconds.
+    /// A row of both tables: the metrics at (v, θ), the damping, the counts, the seconds.
     pub(super) fn record(
         &mut self,
         (label, seed, step): (&str, u64, u64),
         (problem, v, theta): (&dyn Problem, &[f64], &[f64]),
+        damping: f64,
         counts: OracleCounts,
         seconds: &[f64],
     ) -> Result<()> {
         let keys = [label.to_owned(), seed.to_string(), step.to_string()];
         let mut metrics = vec![problem.f_outer(v, theta, Batch::All)?];
         metrics.extend(problem.metrics(v, theta)?);
+        metrics.extend(self.damping.then_some(damping));
         let counts = counts.values().map(|count| count.to_string());
         self.rows.push(keys.iter().cloned().chain(metrics.into_iter().map(cell)).chain(counts))?;
         self.timings.push(keys.into_iter().chain(seconds.iter().map(|s| format!("{s:.6}"))))

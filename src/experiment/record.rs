@@ -4,12 +4,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::file::{is_partial, write_atomically};
 
 /// The version of the layout on disk.
 pub const RECORD_VERSION: u32 = 1;
@@ -281,33 +281,6 @@ impl Writer {
     }
 }
 
-/// How the names of temporary files end.
-const PARTIAL: &str = ".partial";
-
-fn is_partial(name: &std::ffi::OsStr) -> bool {
-    name.to_str().is_some_and(|name| name.starts_with('.') && name.ends_with(PARTIAL))
-}
-
-/// Writes a file by way of a temporary one in the same folder: synced, then renamed.
-///
-/// # Errors
-/// [`Error::Io`]; the target is untouched then and the temporary file gone.
-pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let failed = |e: std::io::Error| Error::io(path, "writing", e);
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".").suffix(PARTIAL).tempfile_in(folder).map_err(failed)?;
-    file.write_all(bytes).map_err(failed)?;
-    file.as_file().sync_all().map_err(failed)?;
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        // Temporary files are private; a result is an ordinary file.
-        file.as_file().set_permissions(fs::Permissions::from_mode(0o644)).map_err(failed)?;
-    }
-    file.persist(path).map_err(|e| failed(e.error))?;
-    Ok(())
-}
-
 /// A complete record, read back.
 #[derive(Debug, Clone)]
 pub struct Record {
@@ -424,29 +397,6 @@ mod tests {
         assert!(numbers[3].is_nan());
         assert!(record.rows.numbers("method").is_err() && record.rows.text("y").is_err());
         assert_eq!(record.rows.distinct("method").unwrap().len(), 1);
-    }
-
-    #[test]
-    fn a_failed_write_leaves_neither_target_nor_temporary_file() {
-        let dir = tempfile::tempdir().unwrap();
-        let target = dir.path().join("taken");
-        fs::create_dir(&target).unwrap();
-        assert!(write_atomically(&target, b"x").is_err(), "a folder stands where the file should go");
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
-        assert!(write_atomically(&dir.path().join("missing/file"), b"x").is_err());
-    }
-
-    #[test]
-    fn what_a_killed_process_left_of_a_write_is_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join(".abc.partial"), "half").unwrap();
-        let writer = Writer::create(dir.path()).unwrap();
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
-        fs::write(dir.path().join(".def.partial"), "half").unwrap();
-        fs::write(dir.path().join("mine.partial"), "a user's").unwrap();
-        writer.clear_leftovers();
-        let left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-        assert_eq!(left, ["mine.partial"]);
     }
 
     #[test]

@@ -29,6 +29,8 @@ struct Recorder<'a, 'w> {
     step: u64,
     /// What the method gave notice of: first when, last what.
     noticed: Option<(u64, Status)>,
+    /// What the last step took; NaN before any.
+    damping: f64,
 }
 
 /// Does a run, or the rest of one; returns what went wrong with it, if anything.
@@ -50,6 +52,7 @@ pub(super) fn run_method(
         since: experiment.world.now(),
         step: 0,
         noticed: None,
+        damping: f64::NAN,
         experiment,
     };
     let method = run.method.build()?;
@@ -94,6 +97,10 @@ impl Observer for Recorder<'_, '_> {
         self.switch_to(Phase::ALL.iter().position(|(p, _)| *p == phase));
     }
 
+    fn damping(&mut self, damping: f64) {
+        self.damping = damping;
+    }
+
     fn notice(&mut self, status: Status) {
         let first = self.noticed.map_or(self.step, |(first, _)| first);
         self.noticed = Some((first, status));
@@ -110,7 +117,7 @@ impl Observer for Recorder<'_, '_> {
             let total = self.seconds[..EVALUATION].iter().sum();
             let seconds: Vec<f64> = std::iter::once(total).chain(self.seconds).collect();
             let at = (self.problem, state.outer_var.as_slice(), state.inner_var.as_slice());
-            self.experiment.checkpoint.gathered.record((label, seed, state.step), at, counts, &seconds)?;
+            self.experiment.checkpoint.gathered.record((label, seed, state.step), at, self.damping, counts, &seconds)?;
         }
         if state.step > 0 {
             self.experiment.advance(1, label);

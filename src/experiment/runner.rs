@@ -152,7 +152,7 @@ impl Experiment<'_> {
             let problem = config.problem.build(source, key.named("problem"))?;
             let problem = problem.as_ref();
             self.checkpoint.recognize(index, problem, source)?;
-            self.checkpoint.gathered.prepare(problem);
+            self.checkpoint.gathered.prepare(problem, &config.runs);
 
             if config.checks && index == 0 {
                 self.piece((index, Piece::Checks), 1, "checks", |experiment| {
@@ -209,7 +209,7 @@ impl Experiment<'_> {
         seconds[0] = (self.world.now() - begun).as_secs_f64();
         let gathered = &mut self.checkpoint.gathered;
         gathered.name_baseline(baseline.name);
-        gathered.record((baseline.name, seed, 0), (problem, v, &solution.theta), OracleCounts::default(), &seconds)?;
+        gathered.record((baseline.name, seed, 0), (problem, v, &solution.theta), f64::NAN, OracleCounts::default(), &seconds)?;
         if !solution.status.is_converged() {
             gathered.incidents.insert(format!("{}/{seed}", baseline.name), solution.status.to_string());
         }

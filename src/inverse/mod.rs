@@ -4,6 +4,7 @@
 
 mod certificate;
 mod cg;
+mod damping;
 mod known;
 mod lanczos;
 mod neumann;
@@ -14,6 +15,7 @@ mod woodbury;
 
 pub use certificate::{Bound, Bracket, Certainty, Certified, Enclosure, Interval, Parts, residual_bound, smallest};
 pub use cg::conjugate_gradients;
+pub use damping::{Damping, DampingRange, choose_damping};
 pub use known::KnownCurvature;
 pub use lanczos::SpectralEstimate;
 pub use neumann::{NeumannReport, NeumannStep, neumann};

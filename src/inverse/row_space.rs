@@ -41,6 +41,11 @@ impl<'a> RowSpace<'a> {
         self.squares.iter().map(|square| square / self.mass).collect()
     }
 
+    /// α.
+    pub fn shift(&self) -> f64 {
+        self.shift
+    }
+
     /// d_eff(μ) = Σ s/(s + μ) over the eigenvalues of RᵀR/m.
     ///
     /// # Errors
@@ -87,6 +92,14 @@ impl<'a> RowSpace<'a> {
         let squares: Vec<f64> = inner.as_slice().iter().zip(&self.squares).map(|(x, square)| x * x / square).collect();
         let rest = (dot(v, v) - squares.iter().sum::<f64>()).max(0.0);
         Ok(Components { eigenvalues: self.eigenvalues(), squares, rest, total: dot(v, v), shift: self.shift })
+    }
+
+    /// The same in the mean over right-hand sides with covariance U diag(f(s)) Uᵀ and `rest` in all the other directions together.
+    pub fn mean_components(&self, f: impl Fn(f64) -> f64, rest: f64) -> Components {
+        let eigenvalues = self.eigenvalues();
+        let squares: Vec<f64> = eigenvalues.iter().map(|&s| f(s)).collect();
+        let total = rest + squares.iter().sum::<f64>();
+        Components { eigenvalues, squares, rest, total, shift: self.shift }
     }
 
     /// gᵀWg for each row g of `block`, W = (Δ/2)A⁻¹(A + Δ)⁻¹ with A = RᵀR/m + (a + α)I:

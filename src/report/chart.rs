@@ -53,6 +53,11 @@ pub struct Chart {
 }
 
 const PLOT_HEIGHT: i32 = 800;
+/// The height of each of several plots, one below the other, and what lies between them.
+const STACKED_HEIGHT: i32 = 520;
+const BETWEEN_STACKED: i32 = 36;
+/// Room left of each of them, so that their axes stand one below the other.
+const STACKED_LEFT: i32 = 190;
 const X_STRIP: i32 = 108;
 const BETWEEN_PANELS: i32 = 64;
 /// Right of the plot, where nothing is named there: room for half of the last tick's label.
@@ -78,12 +83,13 @@ impl Chart {
         let height = canvas::TITLE_STRIP + PLOT_HEIGHT + X_STRIP + canvas::legend_height(&self.legend);
         canvas::picture(height, |area| {
             canvas::title(area, &self.title)?;
-            self.plot(area)?;
+            self.plot(area, (canvas::TITLE_STRIP, PLOT_HEIGHT), 0)?;
             canvas::legend(area, &self.legend, canvas::TITLE_STRIP + PLOT_HEIGHT + X_STRIP)
         })
     }
 
-    fn plot(&self, area: &Area<'_>) -> Result<()> {
+    /// Draws the panels with their plot areas at a top and of a height, and at least `room` left of the first.
+    fn plot(&self, area: &Area<'_>, (top, height): (i32, i32), room: i32) -> Result<()> {
         let references: Vec<(f64, String)> = (self.references.iter())
             .filter(|r| self.y_scale.holds(r.y))
             .map(|r| (r.y, canvas::fitted(&format!("{} {}", r.label, number::significant(r.y, 3)), canvas::TICK_SIZE, 460)))
@@ -101,7 +107,8 @@ impl Chart {
 
         let widest = |labels: &[String]| labels.iter().map(|l| canvas::text_width(l, canvas::TICK_SIZE)).max().unwrap_or(0);
         // Ticks left of every panel, and what they measure left of the first.
-        let lefts: Vec<i32> = (0..).zip(&y_axes).map(|(i, y)| widest(&y.labels()) + if i == 0 { 88 } else { 36 }).collect();
+        let left = |i: i32, labels: i32| if i == 0 { (labels + 88).max(room) } else { labels + 36 };
+        let lefts: Vec<i32> = (0..).zip(&y_axes).map(|(i, y)| left(i, widest(&y.labels()))).collect();
         let names: Vec<String> = references.iter().map(|(_, name)| name.clone()).collect();
         let right = if names.is_empty() { RIGHT_MARGIN } else { LEADER + 10 + widest(&names) + canvas::EDGE };
         let panels = i32::try_from(self.panels.len()).unwrap_or(1).max(1);
@@ -113,7 +120,7 @@ impl Chart {
             let (curves, labels, y_axis) = (&shown[index], lefts[index], &y_axes[index]);
             x += labels;
             let x_axis = Axis::spanning(panel.x_scale, x_padding(panel.x_scale), curves.iter().flatten().map(|p| p.x));
-            let frame = area.clone().shrink((x - labels, canvas::TITLE_STRIP), (width + labels, PLOT_HEIGHT + X_STRIP));
+            let frame = area.clone().shrink((x - labels, top), (width + labels, height + X_STRIP));
             let mut chart = ChartBuilder::on(&frame);
             chart.x_label_area_size(X_STRIP).y_label_area_size(labels);
             let mut chart = drawn(chart.build_cartesian_2d(x_axis, y_axis.clone()))?;
@@ -124,7 +131,7 @@ impl Chart {
             mesh.axis_desc_style(canvas::type_of(canvas::LABEL_SIZE, canvas::INK));
             mesh.x_desc(canvas::fitted(&panel.x_label, canvas::LABEL_SIZE, width + 40));
             if index == 0 {
-                mesh.y_desc(canvas::fitted(&self.y_label, canvas::LABEL_SIZE, PLOT_HEIGHT));
+                mesh.y_desc(canvas::fitted(&self.y_label, canvas::LABEL_SIZE, height));
             }
             drawn(mesh.draw())?;
 
@@ -143,12 +150,26 @@ impl Chart {
             }
             if index + 1 == self.panels.len() {
                 let levels: Vec<i32> = references.iter().map(|(y, _)| level(*y)).collect();
-                name_references(area, end, &levels, &names)?;
+                name_references(area, end, &levels, &names, (top, top + height))?;
             }
             x += width + BETWEEN_PANELS;
         }
         Ok(())
     }
+}
+
+/// Charts one below the other as one picture, with the title and the legend of all.
+///
+/// # Errors
+/// Those of the backend.
+pub fn stack(title: &str, charts: &[Chart], legend: &[Key]) -> Result<String> {
+    let tops = (0..).map(|i| canvas::TITLE_STRIP + i * (STACKED_HEIGHT + X_STRIP + BETWEEN_STACKED));
+    let bottom = tops.clone().nth(charts.len()).unwrap_or(canvas::TITLE_STRIP);
+    canvas::picture(bottom + canvas::legend_height(legend), |area| {
+        canvas::title(area, title)?;
+        charts.iter().zip(tops).try_for_each(|(chart, top)| chart.plot(area, (top, STACKED_HEIGHT), STACKED_LEFT))?;
+        canvas::legend(area, legend, bottom)
+    })
 }
 
 fn x_padding(scale: Scale) -> Padding {
@@ -182,9 +203,8 @@ fn draw_curve(area: &Area<'_>, path: &[(i32, i32)], look: Look, (rank, of): (usi
 }
 
 /// Writes the names of horizontals to the right of the plot, moved apart where they would overlap.
-fn name_references(area: &Area<'_>, end: i32, levels: &[i32], names: &[String]) -> Result<()> {
-    let bottom = canvas::TITLE_STRIP + PLOT_HEIGHT;
-    for ((level, name), y) in levels.iter().zip(names).zip(apart(levels, canvas::TITLE_STRIP, bottom)) {
+fn name_references(area: &Area<'_>, end: i32, levels: &[i32], names: &[String], (top, bottom): (i32, i32)) -> Result<()> {
+    for ((level, name), y) in levels.iter().zip(names).zip(apart(levels, top, bottom)) {
         canvas::line(area, &[(end, *level), (end + LEADER, y)], canvas::REFERENCE, 2, Dash::Solid)?;
         canvas::write(area, name, canvas::TICK_SIZE, canvas::INK, (end + LEADER + 10, y), HPos::Left)?;
     }

@@ -1,5 +1,6 @@
 //! Reports: a [`Record`] as pictures (SVG), as one self-contained HTML page and as a summary for the terminal. Equal records
-//! give equal bytes. Everything is rebuilt from the record alone; nothing here runs, times or prints anything.
+//! give equal bytes. Everything is rebuilt from the record alone; nothing here runs, times or prints anything. And the picture of a sketch,
+//! from numbers that are handed in.
 
 mod axis;
 mod bars;
@@ -11,9 +12,11 @@ mod number;
 mod page;
 mod pictures;
 mod series;
+mod sketch;
 mod summary;
 
 pub use series::last_rows;
+pub use sketch::{SketchCurves, sketch_picture};
 
 use crate::error::Result;
 use crate::experiment::record::{Record, Table, Writer};

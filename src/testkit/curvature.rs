@@ -613,8 +613,11 @@ impl Curvature for Stranger {
     fn approximate(&self) -> Result<Box<dyn Approximation>> {
         self.0.approximate()
     }
-    fn save(&self) -> Result<Vec<u8>> {
-        self.0.save()
+    fn trace(&self) -> Option<f64> {
+        self.0.trace()
+    }
+    fn save_to(&self, out: &mut dyn std::io::Write) -> std::io::Result<()> {
+        self.0.save_to(out)
     }
     fn boxed_clone(&self) -> Box<dyn Curvature> {
         Box::new(self.clone())

@@ -1,0 +1,216 @@
+//! Sketch files: an estimate on disk with what a reader wants to know before it loads it. A ZIP archive of two stored entries: `manifest.json`,
+//! and `curvature`, the bytes of [`Curvature::save_to`] with their own checksum. `docs/sketch.md` describes them.
+
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Read, Write};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipArchive, ZipWriter};
+
+use super::{Curvature, CurvatureConfig, load_from};
+use crate::error::{Error, Result};
+use crate::file::{Existing, Pending};
+
+const FORMAT: &str = "nhgd-sketch";
+/// The version of the layout.
+const VERSION: u32 = 1;
+const MANIFEST: &str = "manifest.json";
+const CURVATURE: &str = "curvature";
+/// More than any manifest has.
+const MOST_MANIFEST_BYTES: u64 = 1 << 20;
+
+/// What a sketch file says of itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SketchManifest {
+    format: String,
+    version: u32,
+    /// The version of this crate that wrote it.
+    pub nhgd_version: String,
+    /// The family's registry name.
+    pub method: String,
+    /// d.
+    pub dim: usize,
+    /// Rows that were ever absorbed.
+    pub rows: u64,
+    /// What they count for, after decay.
+    pub mass: f64,
+    /// The seed that everything random about it was drawn from.
+    pub seed: u64,
+    /// γ, before each file.
+    pub decay: f64,
+    /// The family with its settings.
+    pub settings: CurvatureConfig,
+}
+
+/// An estimate with how it came about.
+pub struct Sketch {
+    /// What was absorbed.
+    pub curvature: Box<dyn Curvature>,
+    /// Rows that were ever absorbed.
+    pub rows: u64,
+    /// The seed.
+    pub seed: u64,
+    /// γ, before each file.
+    pub decay: f64,
+    /// The family with its settings.
+    pub settings: CurvatureConfig,
+}
+
+impl Sketch {
+    /// What its file says of it.
+    pub fn manifest(&self) -> SketchManifest {
+        SketchManifest {
+            format: FORMAT.to_owned(),
+            version: VERSION,
+            nhgd_version: env!("CARGO_PKG_VERSION").to_owned(),
+            method: self.curvature.name().to_owned(),
+            dim: self.curvature.dim(),
+            rows: self.rows,
+            mass: self.curvature.mass(),
+            seed: self.seed,
+            decay: self.decay,
+            settings: self.settings.clone(),
+        }
+    }
+
+    /// Writes the file: all of it, or nothing. The state is streamed, not copied. Equal sketches give equal bytes.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn write(&self, path: &Path, existing: Existing) -> Result<()> {
+        let refused = |e: std::io::Error| Error::io(path, "writing", e);
+        let packed = |e: zip::result::ZipError| refused(e.into());
+        let manifest = serde_json::to_vec_pretty(&self.manifest()).map_err(|e| refused(e.into()))?;
+        // Nothing is compressed: digits of gradients do not compress, and a reader need not unpack. No clock: equal bytes.
+        let stored = SimpleFileOptions::default().compression_method(CompressionMethod::Stored).large_file(true);
+        let mut archive = ZipWriter::new(BufWriter::new(Pending::create(path, existing)?));
+        archive.start_file(MANIFEST, stored).map_err(packed)?;
+        archive.write_all(&manifest).map_err(refused)?;
+        archive.start_file(CURVATURE, stored).map_err(packed)?;
+        self.curvature.save_to(&mut archive).map_err(refused)?;
+        let buffered = archive.finish().map_err(packed)?;
+        buffered.into_inner().map_err(|e| refused(e.into_error()))?.commit()
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// [`Error::Data`] for a file that is damaged, of another kind or of a newer version, [`Error::Io`] if it cannot be opened.
+    pub fn read(path: &Path) -> Result<Self> {
+        let damaged = |what: &dyn std::fmt::Display| Error::data(path, format_args!("no sketch file, or a damaged one: {what}"));
+        let file = File::open(path).map_err(|e| Error::io(path, "opening", e))?;
+        let mut archive = ZipArchive::new(BufReader::new(file)).map_err(|e| damaged(&e))?;
+        let mut bytes = Vec::new();
+        let entry = archive.by_name(MANIFEST).map_err(|e| damaged(&format_args!("{MANIFEST}: {e}")))?;
+        entry.take(MOST_MANIFEST_BYTES).read_to_end(&mut bytes).map_err(|e| damaged(&format_args!("{MANIFEST}: {e}")))?;
+
+        // Format and version first: a newer manifest may have anything else in it.
+        #[derive(Deserialize)]
+        struct Version {
+            format: String,
+            version: u32,
+        }
+        let Version { format, version } = serde_json::from_slice(&bytes).map_err(|e| damaged(&format_args!("{MANIFEST}: {e}")))?;
+        if format != FORMAT {
+            return Err(damaged(&format_args!("{MANIFEST} says `{format}`, expected `{FORMAT}`")));
+        }
+        if version != VERSION {
+            let message = format!("sketch file of version {version}; this program reads version {VERSION}");
+            return Err(Error::data(path, message));
+        }
+        let manifest: SketchManifest = serde_json::from_slice(&bytes).map_err(|e| damaged(&format_args!("{MANIFEST}: {e}")))?;
+
+        let mut entry = archive.by_name(CURVATURE).map_err(|e| damaged(&format_args!("{CURVATURE}: {e}")))?;
+        let curvature = load_from(&mut entry).map_err(|e| damaged(&e))?;
+        let SketchManifest { rows, seed, decay, settings, .. } = manifest.clone();
+        let sketch = Self { curvature, rows, seed, decay, settings };
+        let found = sketch.manifest();
+        if (&found.method, found.dim, found.mass) != (&manifest.method, manifest.dim, manifest.mass)
+            || sketch.settings.name() != found.method
+        {
+            return Err(damaged(&format_args!("its {MANIFEST} describes another sketch")));
+        }
+        Ok(sketch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::dense::Matrix;
+    use crate::gradient::DenseRows;
+    use crate::rng::Key;
+
+    fn sketch(method: &str) -> Sketch {
+        let settings = match CurvatureConfig::default_of(method).unwrap() {
+            CurvatureConfig::Nystrom(config) => CurvatureConfig::Nystrom(super::super::NystromConfig { sketch_size: 2, ..config }),
+            other => other,
+        };
+        let mut curvature = settings.build(4, Key::new(3)).unwrap();
+        let rows = Matrix::from_columns(4, 5, Key::new(4).stream().normals(20)).unwrap();
+        curvature.absorb(&DenseRows::new(rows, 1).unwrap().into()).unwrap();
+        Sketch { curvature, rows: 5, seed: 3, decay: 0.25, settings }
+    }
+
+    #[test]
+    fn a_file_reads_back_and_equal_sketches_have_equal_files() {
+        let dir = tempfile::tempdir().unwrap();
+        for method in ["nystrom", "window", "diagonal"] {
+            let (one, other) = (dir.path().join("one"), dir.path().join("other"));
+            sketch(method).write(&one, Existing::Replace).unwrap();
+            let read = Sketch::read(&one).unwrap();
+            assert_eq!(read.manifest(), sketch(method).manifest());
+            assert_eq!(read.curvature.save().unwrap(), sketch(method).curvature.save().unwrap());
+            read.write(&other, Existing::Replace).unwrap();
+            assert_eq!(fs::read(&one).unwrap(), fs::read(&other).unwrap());
+        }
+    }
+
+    /// A changed byte is noticed, or stands where nothing is read (dates, attributes): never another sketch, never a panic.
+    #[test]
+    fn no_changed_byte_and_no_missing_one_passes_for_a_sketch() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sketch");
+        sketch("nystrom").write(&path, Existing::Replace).unwrap();
+        let (bytes, saved) = (fs::read(&path).unwrap(), sketch("nystrom").curvature.save().unwrap());
+        let mut noticed = 0;
+        for position in 0..bytes.len() {
+            for change in [1, 0xff] {
+                let mut changed = bytes.clone();
+                changed[position] ^= change;
+                fs::write(&path, changed).unwrap();
+                match Sketch::read(&path) {
+                    Err(error) => {
+                        assert!(error.is_environment() && error.to_string().contains("damaged"), "byte {position}: {error}");
+                        noticed += 1;
+                    }
+                    Ok(read) => {
+                        assert_eq!(read.manifest(), sketch("nystrom").manifest(), "byte {position}");
+                        assert_eq!(read.curvature.save().unwrap(), saved, "byte {position}");
+                    }
+                }
+            }
+        }
+        assert!(noticed > 2 * (saved.len() + 300), "{noticed} of {}", 2 * bytes.len());
+        for length in 0..bytes.len() {
+            fs::write(&path, &bytes[..length]).unwrap();
+            assert!(Sketch::read(&path).is_err_and(|e| e.is_environment()), "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn a_newer_version_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("newer");
+        let mut archive = ZipWriter::new(File::create(&path).unwrap());
+        archive.start_file(MANIFEST, SimpleFileOptions::default().compression_method(CompressionMethod::Stored)).unwrap();
+        archive.write_all(br#"{ "format": "nhgd-sketch", "version": 2, "whatever": [] }"#).unwrap();
+        archive.finish().unwrap();
+        let message = Sketch::read(&path).err().unwrap().to_string();
+        assert!(message.ends_with("sketch file of version 2; this program reads version 1"), "{message}");
+    }
+}
