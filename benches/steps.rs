@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use nhgd::bilevel::{CurvatureRows, Method, MethodConfig, NhgdConfig, SampleCount, State, StepSize};
+use nhgd::bilevel::{CurvatureRows, Damping, Method, MethodConfig, NhgdConfig, SampleCount, State, StepSize};
 use nhgd::curvature::{CurvatureConfig, NystromConfig, WindowConfig};
 use nhgd::dense::{axpy, dot, norm};
 use nhgd::operator::LinearOperator;
@@ -82,7 +82,8 @@ fn check_outer(shape: &Shape, config: &NhgdConfig, before: &State, after: &State
     let (problem, v, theta) = (&shape.problem, &before.outer_var, &after.inner_var);
     let OuterGradient { theta: b, v: mut hypergradient } = problem.grad_outer(v, theta, Batch::All).unwrap();
     let approximation = after.curvature.as_ref().unwrap().approximate().unwrap();
-    let known = problem.known_curvature(v).unwrap().plus(config.damping).unwrap();
+    let Damping::Fixed(damping) = config.damping else { panic!("the default damping is a number") };
+    let known = problem.known_curvature(v).unwrap().plus(damping).unwrap();
     let q = approximation.solve(&known, &b).unwrap();
     let mut product = approximation.apply(&q).unwrap();
     axpy(1.0, &known.apply(&q).unwrap(), &mut product);

@@ -49,7 +49,7 @@ fn bad_configurations_are_refused_with_their_line() {
         assert!(GOOD.contains(from));
         GOOD.replace(from, to)
     };
-    let cases: [(String, &str, &[&str]); 14] = [
+    let cases: [(String, &str, &[&str]); 15] = [
         (replaced("batch_size = 16", "batchsize = 16"), ":12:", &["batchsize", "batch_size"]),
         (replaced("train = 60", "train = \"many\""), ":6:", &["train", "many"]),
         (replaced("batch_size = 16", "inner_step_size = -0.5"), ":12:", &["inner_step_size", "-0.5", "positive"]),

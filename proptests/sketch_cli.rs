@@ -550,7 +550,7 @@ fn bad_gradient_files_are_refused_by_name() {
         ([&good[..], &[0; 8]].concat(), &["longer than its header says"]),
         (nan(0), &["row 0, column 0 (from 0) is NaN"]),
         (nan(23), &["row 5, column 3 (from 0) is NaN"]),
-        (doubles("(6, 4)", &vec![1e200; 24]), &["rows 0 to 5", "squared norms"]),
+        (doubles("(6, 4)", &[1e200; 24]), &["rows 0 to 5", "squared norms"]),
         (doubles("(8, 3)", &numbers), &["3 columns", "has 4"]),
     ] {
         desk.save("bad.npy", &file);

@@ -38,6 +38,7 @@ pub use probes::ProbedResidual;
 pub use rank_one::{Config as RankOneConfig, RankOne};
 pub use rank_one_smoothed::{Config as RankOneSmoothedConfig, RankOneSmoothed};
 pub use robust_frequent_directions::RobustFrequentDirections;
+#[cfg(feature = "io")]
 pub(crate) use saved::checksum;
 pub use saved::{load, load_from};
 pub use sherman_morrison::{BatchScaling, DenseInverse, OnKnownCurvature, UpdateRows, Weighting};

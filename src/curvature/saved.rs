@@ -24,8 +24,13 @@ struct Header {
 }
 
 /// FNV-1a: notices a changed byte, and is no protection against a forged one.
+#[cfg(feature = "io")]
 pub(crate) fn checksum(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(BASIS, |h, &b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
+    continued(BASIS, bytes)
+}
+
+fn continued(checksum: u64, bytes: &[u8]) -> u64 {
+    bytes.iter().fold(checksum, |h, &b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
 }
 
 const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
@@ -45,7 +50,7 @@ impl<S> Summed<S> {
     }
 
     fn add(&mut self, bytes: &[u8]) {
-        self.checksum = bytes.iter().fold(self.checksum, |h, &b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+        self.checksum = continued(self.checksum, bytes);
         self.length += bytes.len() as u64;
     }
 
