@@ -9,7 +9,9 @@ use nhgd::inverse::KnownCurvature;
 use nhgd::model::FisherKind;
 use nhgd::oracle::{check_problem, exact_hypergradient};
 use nhgd::par;
-use nhgd::problem::{Counted, DataCleaningConfig, DataSource, OracleCounts, OuterGradient, Problem, ProblemConfig};
+use nhgd::problem::{
+    ClosedForm, Counted, DataCleaningConfig, DataSource, OracleCounts, OuterGradient, Problem, ProblemConfig, QuadraticConfig,
+};
 use nhgd::rng::Key;
 use nhgd::samples::Batch;
 use nhgd::{Error, Result, Status};
@@ -161,6 +163,8 @@ enum Fault {
     Ridge,
     /// ∇_v g of the wrong sign.
     Sign,
+    /// A closed form that is off by one part in a billion.
+    ClosedForm,
     /// Nothing wrong, but no second derivatives of its own.
     OnlyGradients,
 }
@@ -206,6 +210,13 @@ impl Problem for Tampered<'_> {
     fn known_curvature(&self, v: &[f64]) -> Result<KnownCurvature> {
         self.problem.known_curvature(v)
     }
+    fn closed_form(&self, v: &[f64]) -> Result<Option<ClosedForm>> {
+        let mut closed = self.problem.closed_form(v)?;
+        if let (Fault::ClosedForm, Some(closed)) = (self.fault, &mut closed) {
+            closed.hypergradient.iter_mut().for_each(|x| *x *= 1.0 + 1e-9);
+        }
+        Ok(closed)
+    }
     fn hvp(&self, v: &[f64], theta: &[f64], batch: Batch<'_>, u: &[f64]) -> Result<Vec<f64>> {
         match self.fault {
             Fault::OnlyGradients => nhgd::problem::differences::hvp(self, v, theta, batch, u),
@@ -234,12 +245,17 @@ impl Problem for Tampered<'_> {
 #[test]
 fn planted_wrong_derivatives_are_caught_and_named() {
     let problem = cleaning(30, 15, 4);
-    for (fault, named) in [(Fault::CrossProduct, "Jᵀq"), (Fault::Ridge, "Hessian product"), (Fault::Sign, "∇v g")] {
-        let checks = check_problem(&Tampered { problem: problem.as_ref(), fault }, Key::new(1)).unwrap();
-        let failed: Vec<_> = checks.iter().filter(|c| !c.passed()).map(|c| c.quantity.as_str()).collect();
-        assert!(failed.iter().any(|quantity| quantity.contains(named)), "{fault:?}: {failed:?}");
+    let small = QuadraticConfig { inner_dim: 5, outer_dim: 3, samples: 40, outer_samples: 20, ..Default::default() };
+    let quadratic = ProblemConfig::Quadratic(small).build(&DataSource::default(), Key::new(4)).unwrap();
+    let faults = [(Fault::CrossProduct, "Jᵀq"), (Fault::Ridge, "Hessian product"), (Fault::Sign, "∇v g")];
+    for (problem, faults) in [(&problem, &faults[..]), (&quadratic, &[faults[0], (Fault::ClosedForm, "closed form")])] {
+        for &(fault, named) in faults {
+            let checks = check_problem(&Tampered { problem: problem.as_ref(), fault }, Key::new(1)).unwrap();
+            let failed: Vec<_> = checks.iter().filter(|c| !c.passed()).map(|c| c.quantity.as_str()).collect();
+            assert!(failed.iter().any(|quantity| quantity.contains(named)), "{fault:?}: {failed:?}");
+        }
+        assert!(check_problem(problem.as_ref(), Key::new(1)).unwrap().iter().all(|c| c.passed()));
     }
-    assert!(check_problem(problem.as_ref(), Key::new(1)).unwrap().iter().all(|c| c.passed()));
 }
 
 #[test]

@@ -49,7 +49,7 @@ fn bad_configurations_are_refused_with_their_line() {
         assert!(GOOD.contains(from));
         GOOD.replace(from, to)
     };
-    let cases: [(String, &str, &[&str]); 12] = [
+    let cases: [(String, &str, &[&str]); 13] = [
         (replaced("batch_size = 16", "batchsize = 16"), ":12:", &["batchsize", "batch_size"]),
         (replaced("train = 60", "train = \"many\""), ":6:", &["train", "many"]),
         (replaced("batch_size = 16", "inner_step_size = -0.5"), ":12:", &["inner_step_size", "-0.5", "positive"]),
@@ -61,6 +61,11 @@ fn bad_configurations_are_refused_with_their_line() {
         (replaced("outer_steps = 5", ""), ":8:", &["outer_steps"]),
         (replaced("title = \"small\"", "title = "), ":2:", &[]),
         (replaced("seeds = [1, 2]", "seeds = []"), ":3:", &["seeds"]),
+        (
+            replaced("curvature.window.samples = 64", "curvature.window.samples = 64\n[hypergradient_errors]\nslope_from = 1000"),
+            ":15:",
+            &["slope_from", "1000"],
+        ),
         (format!("{GOOD}[[runs]]\nlabel = \"nhgd\"\nouter_steps = 1\nmethod.exact = {{}}\n"), ":15:", &["label", "`nhgd`"]),
     ];
     for (text, line, fragments) in cases {
@@ -108,9 +113,12 @@ fn a_full_disk_is_one_line_and_leaves_nothing() {
         return;
     }
     let output = nhgd(&["run", &config, "--out", disk.join("out").to_str().unwrap()]);
+    // The part of `reproduce` that is written first has no room either: the whole is abandoned.
+    let whole = nhgd(&["reproduce", "--out", disk.join("whole").to_str().unwrap()]);
     let left = fs::read_dir(&disk).unwrap().count();
     assert!(Command::new("umount").arg(&disk).status().unwrap().success());
     refused(&output, 1, &["writing", "No space left"]);
+    refused(&whole, 1, &["quadratic", "writing", "No space left"]);
     assert_eq!(left, 0, "nothing half-written");
 }
 
@@ -148,6 +156,68 @@ fn equal_runs_give_equal_bytes_at_every_thread_count_and_the_report_comes_from_t
     let out = dir.path().join("other");
     assert!(nhgd(&["run", &config, "--seed", "9", "--out", out.to_str().unwrap()]).status.success());
     assert_ne!(fs::read(out.join("rows.csv")).unwrap(), rows);
+}
+
+const QUADRATIC: &str = r#"
+title = "closed form"
+[problem.quadratic]
+inner_dim = 6
+outer_dim = 3
+samples = 80
+outer_samples = 30
+spectrum.exponential.rate = 0.3
+misfit = 0.5
+[[runs]]
+label = "nhgd"
+outer_steps = 3
+[runs.method.nhgd]
+curvature.window.samples = 64
+[hypergradient_errors]
+rows = [100, 200, 400]
+slope_from = 200
+curvatures = [{ dense = {} }]
+"#;
+
+#[test]
+fn a_quadratic_runs_to_the_same_bytes_and_its_slopes_are_in_table_page_and_json() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = write(dir.path(), "q.toml", QUADRATIC);
+    let mut found: Vec<Vec<Vec<u8>>> = Vec::new();
+    for threads in ["1", "2", "4"] {
+        let out = dir.path().join(threads);
+        let output = nhgd(&["run", &config, "--out", out.to_str().unwrap(), "--threads", threads, "--json"]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert!(json["methods"]["nhgd"]["value_gap"].is_number());
+        let slopes = json["hypergradient_slopes"].as_array().unwrap();
+        assert_eq!(slopes.len(), 3, "one for each Fisher kind");
+        for slope in slopes {
+            assert!(slope["lower"].as_f64() < slope["slope"].as_f64() && slope["slope"].as_f64() < slope["upper"].as_f64());
+            assert_eq!((&slope["rows_from"], &slope["rows_to"], &slope["replicates"]), (&200.0.into(), &400.0.into(), &3.0.into()));
+        }
+        assert!(fs::read_to_string(out.join("report.html")).unwrap().contains("Rates"));
+        let tables = ["rows.csv", "hypergradient_errors.csv", "hypergradient_slopes.csv"];
+        found.push(tables.map(|table| fs::read(out.join(table)).unwrap()).to_vec());
+    }
+    assert!(found.iter().all(|tables| *tables == found[0]));
+    for (from, to, fragment) in [
+        ("misfit = 0.5", "noise = 0", "noise"),
+        ("misfit = 0.5", "penalty = 0", "penalty"),
+        ("samples = 80", "samples = 0", "samples"),
+        ("samples = 80", "samples = 1000000000000", "268435456"),
+        ("spectrum.exponential.rate = 0.3", "spectrum.power.exponent = -1", "exponent"),
+        ("spectrum.exponential.rate = 0.3", "spectrum.flat.rate = 1", "rate"),
+        ("spectrum.exponential.rate = 0.3", "spectrum.exponential.rate = 50", "ridge"),
+        ("slope_from = 200", "slope_from = 300", "slope_from"),
+        ("slope_from = 200", "slope_from = 200\nrepetitions = 1", "repetitions"),
+    ] {
+        assert!(QUADRATIC.contains(from));
+        let text = QUADRATIC.replace(from, to).replace("misfit = 0.5", "ridge = 0");
+        let config = write(dir.path(), "bad.toml", &text);
+        let out = dir.path().join("bad");
+        refused(&nhgd(&["run", &config, "--out", out.to_str().unwrap()]), 2, &[fragment]);
+        assert!(!out.exists(), "nothing half-written");
+    }
 }
 
 #[test]
@@ -208,7 +278,13 @@ fn check_and_list_print_tables_and_json() {
     let json: serde_json::Value = serde_json::from_slice(&nhgd(&["check", "--json"]).stdout).unwrap();
     assert_eq!(json["failed"], 0);
     let json: serde_json::Value = serde_json::from_slice(&nhgd(&["list", "--json"]).stdout).unwrap();
-    for (kind, name) in [("problem", "data-cleaning"), ("method", "nhgd"), ("curvature", "nystrom"), ("fisher", "sampled")] {
+    for (kind, name) in [
+        ("problem", "data-cleaning"),
+        ("problem", "quadratic"),
+        ("method", "nhgd"),
+        ("curvature", "nystrom"),
+        ("fisher", "sampled"),
+    ] {
         assert!(json[kind].as_array().unwrap().iter().any(|entry| entry["name"] == name), "{kind} {name}");
     }
 }

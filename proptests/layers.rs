@@ -414,6 +414,7 @@ fn a_misplaced_crate_is_noticed() {
         ("report/tables.rs", "comfy_table::Table::new()"),
         ("report/mod.rs", "use indicatif::ProgressBar;"),
         ("cli/mod.rs", "maud::html! {}"),
+        ("bounds/slope.rs", "use statrs::distribution::StudentsT;"),
         ("experiment/record.rs", "use plotters::prelude::*;"),
     ] {
         assert_eq!(misplaced_crates(file, source).len(), 1, "{file}: {source}");
@@ -421,6 +422,7 @@ fn a_misplaced_crate_is_noticed() {
     for (file, source) in [
         ("rng.rs", "use rand::Rng; use rand_distr::StandardNormal; use rand_xoshiro::SplitMix64;"),
         ("par.rs", "use rayon::prelude::*;"),
+        ("special.rs", "use statrs::distribution::StudentsT;"),
         ("dense.rs", "use faer::Par; let x = matrix.faer(); self::faer(x); fn faer_mut() {}"),
         ("cli/run.rs", "use clap::Parser; use indicatif::ProgressBar; use comfy_table::Table;"),
         ("report/plots.rs", "use plotters::prelude::*; use maud::html;"),

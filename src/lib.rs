@@ -52,8 +52,8 @@
 //! # Layout
 //!
 //! Imports go downwards only: [`error`], [`rng`], [`par`], [`dense`] → [`operator`] → [`samples`] → [`gradient`] → [`inverse`] →
-//! {[`model`], [`curvature`], [`data`]} → [`problem`] → [`oracle`] → [`bilevel`] → `experiment` → `report` → `cli`. A problem,
-//! method, model or curvature family is one file and one registry line.
+//! {[`model`], [`curvature`], [`data`]} → [`problem`] → [`oracle`] → [`bilevel`] → [`bounds`] → `experiment` → `report` → `cli`. A
+//! problem, method, model or curvature family is one file and one registry line.
 //!
 //! Features: `io` (files, configurations, records), `plot` (pictures and the page), `cli` (the command; default). Without them
 //! the crate is linear algebra and learning only: it prints nothing and reads no clock and no global state.
@@ -62,6 +62,7 @@
 #![warn(missing_docs)]
 
 pub mod bilevel;
+pub mod bounds;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod curvature;

@@ -260,6 +260,11 @@ pub enum Targets {
         /// The number of classes.
         classes: usize,
     },
+    /// Real numbers.
+    Real {
+        /// y_i, one a sample.
+        values: Vec<f64>,
+    },
 }
 
 impl Targets {
@@ -277,10 +282,42 @@ impl Targets {
         }
     }
 
+    /// Real targets.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`].
+    pub fn real(values: Vec<f64>) -> Result<Self> {
+        check_finite("targets", &values)?;
+        Ok(Self::Real { values })
+    }
+
+    /// The labels and the number of classes.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for targets of another kind.
+    pub fn as_classes(&self) -> Result<(&[u32], usize)> {
+        match self {
+            Self::Classes { labels, classes } => Ok((labels, *classes)),
+            Self::Real { .. } => Err(Error::argument("targets", "class labels", "real numbers")),
+        }
+    }
+
+    /// The real targets.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for targets of another kind.
+    pub fn as_real(&self) -> Result<&[f64]> {
+        match self {
+            Self::Real { values } => Ok(values),
+            Self::Classes { .. } => Err(Error::argument("targets", "real numbers", "class labels")),
+        }
+    }
+
     /// The number of targets.
     pub fn len(&self) -> usize {
         match self {
             Self::Classes { labels, .. } => labels.len(),
+            Self::Real { values } => values.len(),
         }
     }
 
@@ -299,6 +336,7 @@ impl Targets {
             Self::Classes { labels, classes } => {
                 Ok(Self::Classes { labels: indices.iter().map(|&i| labels[i]).collect(), classes: *classes })
             }
+            Self::Real { values } => Ok(Self::Real { values: indices.iter().map(|&i| values[i]).collect() }),
         }
     }
 }
@@ -396,5 +434,18 @@ mod tests {
         assert!(features.accumulate(Batch::All, &Matrix::zeros(1, 3)).is_err());
         assert!(Targets::classes(vec![0, 3], 3).unwrap_err().to_string().contains("3 at sample 1"));
         assert!(Samples::new(features, Targets::classes(vec![0], 3).unwrap()).is_err());
+        assert!(Targets::real(vec![1.0, f64::NAN]).unwrap_err().to_string().contains("entry 1 is NaN"));
+    }
+
+    #[test]
+    fn targets_are_picked_in_order_and_know_their_kind() {
+        let (classes, real) = (Targets::classes(vec![2, 0, 1], 3).unwrap(), Targets::real(vec![0.5, -1.0, 2.0]).unwrap());
+        assert_eq!(classes.select(&[2, 0, 0]).unwrap().as_classes().unwrap(), ([1, 2, 2].as_slice(), 3));
+        assert_eq!(real.select(&[2, 0, 0]).unwrap().as_real().unwrap(), [2.0, 0.5, 0.5]);
+        assert_eq!((real.len(), real.is_empty()), (3, false));
+        assert!(real.select(&[3]).is_err());
+        for (error, found) in [(classes.as_real().unwrap_err(), "class labels"), (real.as_classes().unwrap_err(), "real numbers")] {
+            assert!(error.to_string().starts_with("targets: expected") && error.to_string().ends_with(found), "{error}");
+        }
     }
 }

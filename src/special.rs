@@ -74,11 +74,36 @@ mod tests {
         close(beta_quantile(1.0, 20.0, 0.95).unwrap(), 1.0 - 0.05_f64.powf(1.0 / 20.0));
     }
 
+    /// Two-sided 95 % and 99 % values of the tables, and the closed forms for one and two degrees of freedom.
+    #[test]
+    fn student_quantiles_are_those_of_the_textbooks() {
+        for (degrees, p, t) in [
+            (3.0, 0.975, 3.182_446_305_284_263),
+            (4.0, 0.975, 2.776_445_105_197_799),
+            (9.0, 0.975, 2.262_157_162_798_205),
+            (19.0, 0.975, 2.093_024_054_408_263),
+            (4.0, 0.995, 4.604_094_871_349_993),
+            (1000.0, 0.975, 1.962_339_080_810_405),
+        ] {
+            let found = student_quantile(degrees, p).unwrap();
+            assert!((found - t).abs() < 1e-8 * t, "{degrees}: {found} for {t}");
+        }
+        for p in [0.001_f64, 0.2, 0.5, 0.8, 0.975, 0.9995] {
+            let one = (std::f64::consts::PI * (p - 0.5)).tan();
+            let two = (2.0 * p - 1.0) / (2.0 * p * (1.0 - p)).sqrt();
+            for (degrees, t) in [(1.0, one), (2.0, two)] {
+                let found = student_quantile(degrees, p).unwrap();
+                assert!((found - t).abs() < 1e-8 * (1.0 + t.abs()), "{degrees}, {p}: {found} for {t}");
+            }
+        }
+    }
+
     #[test]
     fn what_is_no_probability_is_refused() {
         for p in [0.0, 1.0, -0.1, f64::NAN] {
             assert_eq!(chi_square_quantile(3.0, p).unwrap_err().offending_argument(), Some("probability"));
         }
+        assert!(student_quantile(0.0, 0.5).is_err() && student_quantile(3.0, 1.0).is_err());
         assert!(chi_square_quantile(0.0, 0.5).is_err() && beta_quantile(1.0, f64::NAN, 0.5).is_err());
     }
 }

@@ -1,5 +1,5 @@
 //! `nhgd reproduce`: the main job. What the project is about, on embedded real data, in two minutes: the configuration
-//! `notebooks-data/reproduce.toml` with a summary of what came out.
+//! `notebooks-data/reproduce.toml`, beside it a quadratic with closed forms, `quadratic.toml`, and a summary of what came out.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -12,6 +12,7 @@ use super::{Common, Output};
 use crate::error::Result;
 use crate::experiment::config::Config;
 use crate::experiment::record::Record;
+use crate::report;
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -19,21 +20,39 @@ pub(super) struct Arguments {
     output: Output,
 }
 
-const CONFIGURATION: &str = include_str!("../../notebooks-data/reproduce.toml");
+/// What is run, in order: name, subfolder, configuration. The first checks NHGD against closed forms, the second is the main one.
+const QUADRATIC: &str = include_str!("../../notebooks-data/quadratic.toml");
+const DIGITS: &str = include_str!("../../notebooks-data/reproduce.toml");
 
 pub(super) fn main(arguments: &Arguments, common: &Common) -> Result<ExitCode> {
-    let config = Config::parse(CONFIGURATION, Path::new("reproduce.toml"))?;
-    let (record, folder, seconds) = execute(config, "reproduce", &arguments.output, common)?;
+    let experiments = vec![
+        (Some("quadratic"), Config::parse(QUADRATIC, Path::new("quadratic.toml"))?),
+        (None, Config::parse(DIGITS, Path::new("reproduce.toml"))?),
+    ];
+    let executed = execute(experiments, "reproduce", &arguments.output, common)?;
+    let [quadratic, digits] = &executed[..] else { return Ok(ExitCode::FAILURE) };
     if common.json {
-        say_json(&as_json(&record, &folder, seconds)?)?;
+        let mut json = as_json(digits)?;
+        json["quadratic"] = as_json(quadratic)?;
+        say_json(&json)?;
     } else {
-        for line in findings(&record)? {
-            say(line)?;
-        }
-        say(format_args!("The report ({seconds:.0} s): {}", folder.join("report.html").display()))?;
+        findings(&digits.record)?.into_iter().chain(rates(&quadratic.record)?).try_for_each(say)?;
+        let seconds = quadratic.seconds + digits.seconds;
+        say(format_args!("The report ({seconds:.0} s): {}", digits.page().display()))?;
     }
-    let failed = record.checks.as_ref().map_or(Ok(0), |checks| checks.filter("verdict", "FAILED").map(|t| t.len()))?;
+    let failed = digits.record.checks.as_ref().map_or(Ok(0), |checks| checks.filter("verdict", "FAILED").map(|t| t.len()))?;
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// How fast the hypergradient approaches its closed form, in one line.
+fn rates(record: &Record) -> Result<Option<String>> {
+    let Some(slopes) = &record.hypergradient_slopes else { return Ok(None) };
+    let (kinds, families) = (slopes.text("fisher")?, slopes.text("curvature")?);
+    let (slope, lower, upper) = (slopes.numbers("slope")?, slopes.numbers("lower")?, slopes.numbers("upper")?);
+    let part = |i: usize| format!("{}/{} {:.2} [{:.2}, {:.2}]", families[i], kinds[i], slope[i], lower[i], upper[i]);
+    let parts: Vec<String> = (0..slopes.len()).map(part).collect();
+    let what = "Quadratic, slope of log hypergradient error (against the closed form) by log samples, 95 % limits";
+    Ok(Some(format!("{what}: {} (quadratic/{}).", parts.join(", "), report::PAGE)))
 }
 
 /// What was found, in four lines.

@@ -26,42 +26,64 @@ pub(super) struct Arguments {
 pub(super) fn main(arguments: &Arguments, common: &Common) -> Result<ExitCode> {
     let config = Config::read(&arguments.config)?;
     let name = arguments.config.file_stem().map_or("run".into(), |stem| stem.to_string_lossy().into_owned());
-    let (record, folder, seconds) = execute(config, &name, &arguments.output, common)?;
-    if common.json {
-        say_json(&as_json(&record, &folder, seconds)?)?;
-    } else {
-        say_table(&report::summary(&record)?)?;
+    for executed in execute(vec![(None, config)], &name, &arguments.output, common)? {
+        if common.json {
+            say_json(&as_json(&executed)?)?;
+            continue;
+        }
+        let Executed { record, seconds, .. } = &executed;
+        say_table(&report::summary(record)?)?;
         record.manifest.incidents.iter().try_for_each(|(run, reason)| say(format_args!("{run}: {reason}")))?;
-        say(format_args!("{seconds:.1} s; the report: {}", folder.join("report.html").display()))?;
+        say(format_args!("{seconds:.1} s; the report: {}", executed.page().display()))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Runs an experiment and writes its record and report: all of it, or nothing.
-pub(super) fn execute(mut config: Config, name: &str, output: &Output, common: &Common) -> Result<(Record, PathBuf, f64)> {
-    if let Some(seed) = output.seed {
-        config.seeds = vec![seed];
+/// An experiment that was run and whose record is complete.
+pub(super) struct Executed {
+    pub(super) record: Record,
+    pub(super) folder: PathBuf,
+    pub(super) seconds: f64,
+}
+
+impl Executed {
+    /// The report's page.
+    pub(super) fn page(&self) -> PathBuf {
+        self.folder.join(report::PAGE)
     }
+}
+
+/// Runs experiments and writes their records and reports, all of them or nothing: each into its subfolder, where it names one, of
+/// the output folder. The one that stands in the output folder itself goes last, so that its manifest stands for everything.
+pub(super) fn execute(
+    experiments: Vec<(Option<&str>, Config)>,
+    name: &str,
+    output: &Output,
+    common: &Common,
+) -> Result<Vec<Executed>> {
     let folder = output.out.clone().unwrap_or_else(|| first_free(Path::new("nhgd-output"), name));
     let writer = Writer::create(&folder)?;
     let source = DataSource { folder: common.data.clone() };
     let mut terminal = Terminal::new()?;
-    let written = runner::run(&config, &source, machine(), &mut terminal).and_then(|record| {
+    let one = |(subfolder, mut config): (Option<&str>, Config)| {
+        if let Some(seed) = output.seed {
+            config.seeds = vec![seed];
+        }
+        let begun = terminal.seconds();
+        let record = runner::run(&config, &source, machine(), &mut terminal)?;
+        let writer = subfolder.map_or_else(|| Ok(Writer::existing(&folder)), |name| Writer::create(&folder.join(name)))?;
         record.write_tables(&writer)?;
         report::write(&record, &writer)?;
-        Ok(record)
-    });
+        let folder = writer.folder().to_owned();
+        writer.finish(&record.manifest)?;
+        Ok(Executed { record, folder, seconds: terminal.seconds() - begun })
+    };
+    let executed = experiments.into_iter().map(one).collect::<Result<Vec<_>>>();
     terminal.clear();
-    match written {
-        Ok(record) => {
-            writer.finish(&record.manifest)?;
-            Ok((record, folder, terminal.seconds()))
-        }
-        Err(error) => {
-            writer.abandon();
-            Err(error)
-        }
+    if executed.is_err() {
+        writer.abandon();
     }
+    executed
 }
 
 fn first_free(parent: &Path, name: &str) -> PathBuf {
@@ -69,8 +91,9 @@ fn first_free(parent: &Path, name: &str) -> PathBuf {
 }
 
 /// The record's results as one JSON object: for each method its final metrics (means over seeds), steps, seconds and oracle
-/// counts; and the estimator errors.
-pub(super) fn as_json(record: &Record, folder: &Path, seconds: f64) -> Result<Value> {
+/// counts; the estimator errors and their slopes.
+pub(super) fn as_json(executed: &Executed) -> Result<Value> {
+    let Executed { record, folder, seconds } = executed;
     let mut methods = serde_json::Map::new();
     for method in record.rows.distinct("method")? {
         let last = last_rows(&record.rows, &method)?;
@@ -99,6 +122,7 @@ pub(super) fn as_json(record: &Record, folder: &Path, seconds: f64) -> Result<Va
     Ok(json!({
         "methods": methods,
         "hypergradient_errors": record.hypergradient_errors.as_ref().map(table_json),
+        "hypergradient_slopes": record.hypergradient_slopes.as_ref().map(table_json),
         "checks": record.checks.as_ref().map(table_json),
         "incidents": record.manifest.incidents,
         "seconds": seconds,

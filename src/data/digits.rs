@@ -52,7 +52,8 @@ mod tests {
 
     #[test]
     fn digits_are_those_of_the_published_table() {
-        let Samples { features, targets: Targets::Classes { labels, classes } } = digits().unwrap();
+        let Samples { features, targets } = digits().unwrap();
+        let (labels, classes) = targets.as_classes().unwrap();
         assert_eq!((features.samples(), features.width(), labels.len(), classes), (1797, 64, 1797, 10));
         assert_eq!(labels[..10], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
         assert_eq!(labels[1792..], [9, 0, 8, 9, 8]);

@@ -419,8 +419,8 @@ mod tests {
         }
         let IdxFolder { train, test } = read_idx_folder(&folder).unwrap();
         assert_eq!((train.len(), test.len(), train.features.width(), test.features.width()), (60_000, 10_000, 784, 784));
-        let Targets::Classes { labels, classes } = &train.targets;
-        assert_eq!((&labels[..5], *classes), (&[5, 0, 4, 1, 9][..], 10));
+        let (labels, classes) = train.targets.as_classes().unwrap();
+        assert_eq!((&labels[..5], classes), (&[5, 0, 4, 1, 9][..], 10));
         for (samples, image, sum) in
             [(&train, 0, 27_525.0), (&train, 59_999, 20_920.0), (&test, 0, 18_454.0), (&test, 9_999, 41_833.0)]
         {

@@ -75,8 +75,7 @@ mod tests {
     use super::*;
 
     fn parts(samples: Samples) -> (Matrix, Vec<u32>) {
-        let Targets::Classes { labels, .. } = samples.targets;
-        (samples.features.gather(Batch::All).unwrap(), labels)
+        (samples.features.gather(Batch::All).unwrap(), samples.targets.as_classes().unwrap().0.to_vec())
     }
 
     /// Checks that every count lies within 5 standard errors of n · share.

@@ -1,18 +1,19 @@
-//! The experiment behind the promise: the relative error of each hypergradient estimator against the oracle, at a fixed v and
-//! θ*(v), as the curvature absorbs more and more samples, for each family and Fisher kind; and beside it conjugate gradients
-//! against Hessian products.
+//! The experiment behind the promise: the relative error of each hypergradient estimator, at a fixed v and θ*(v), as the curvature
+//! absorbs more and more samples, for each family and Fisher kind; and beside it conjugate gradients against Hessian products.
+//! Measured against the problem's closed form where it has one, else against the oracle.
 
 use serde::{Deserialize, Serialize};
 
 use super::record::{Table, cell};
 use crate::bilevel::{self, Sampling};
+use crate::bounds::slope_with_limits;
 use crate::curvature::CurvatureConfig;
 use crate::dense::{difference, norm};
 use crate::error::{Error, Result, check_count, check_nonnegative, check_positive};
 use crate::inverse::CgOptions;
 use crate::model::FisherKind;
 use crate::oracle::{NewtonOptions, exact_hypergradient, inner_solution};
-use crate::problem::Problem;
+use crate::problem::{ClosedForm, Problem};
 use crate::rng::Key;
 use crate::samples::Batch;
 
@@ -34,7 +35,14 @@ pub struct Config {
     pub curvatures: Vec<CurvatureConfig>,
     /// The Fisher kinds.
     pub fisher: Vec<FisherKind>,
+    /// Where given, the slope of log error against log rows is fitted from this number of rows on, with 95 % limits over the
+    /// repetitions: a burn-in to be stated beforehand.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slope_from: Option<usize>,
 }
+
+/// The confidence of a slope's limits.
+const CONFIDENCE: f64 = 0.95;
 
 impl Default for Config {
     fn default() -> Self {
@@ -46,6 +54,7 @@ impl Default for Config {
             outer_spread: 1.0,
             curvatures: vec![CurvatureConfig::Window(Default::default()), CurvatureConfig::Nystrom(Default::default())],
             fisher: FisherKind::ALL.to_vec(),
+            slope_from: None,
         }
     }
 }
@@ -60,6 +69,14 @@ impl Config {
         check_count("repetitions", self.repetitions as usize)?;
         check_nonnegative("damping", self.damping)?;
         check_positive("outer_spread", self.outer_spread)?;
+        if let Some(from) = self.slope_from {
+            if self.rows.iter().filter(|&&rows| rows >= from).count() < 2 {
+                return Err(Error::argument("slope_from", "at least 2 of the numbers of rows from there on", from));
+            }
+            if self.repetitions < 2 {
+                return Err(Error::argument("repetitions", "at least 2 for the limits of a slope", self.repetitions));
+            }
+        }
         self.curvatures.iter().try_for_each(CurvatureConfig::validate)
     }
 
@@ -74,6 +91,48 @@ pub fn table() -> Table {
     Table::new(["estimator", "curvature", "fisher", "unit", "budget", "repetition", "relative_error"])
 }
 
+/// θ*(v) and ∇Φ(v).
+fn reference_at(problem: &dyn Problem, v: &[f64]) -> Result<ClosedForm> {
+    if let Some(closed) = problem.closed_form(v)? {
+        return Ok(closed);
+    }
+    let solution = inner_solution(problem, v, &problem.initial().1, NewtonOptions::default())?;
+    if !solution.status.is_converged() {
+        return Err(Error::Numerical { operation: "inner solution", reason: solution.status.to_string() });
+    }
+    Ok(ClosedForm { hypergradient: exact_hypergradient(problem, v, &solution.theta)?, theta: solution.theta })
+}
+
+/// The slopes of the errors in a table that [`measure`] filled, one row for each family and Fisher kind; none where the settings
+/// ask for none. NaN where an error is 0 or not finite: it has no logarithm.
+///
+/// # Errors
+/// [`Error::Argument`] for another table.
+pub fn slopes(config: &Config, errors: &Table) -> Result<Option<Table>> {
+    let Some(from) = config.slope_from else { return Ok(None) };
+    let mut out = Table::new(["curvature", "fisher", "rows_from", "rows_to", "replicates", "slope", "lower", "upper"]);
+    let fitted: Vec<usize> = config.rows.iter().copied().filter(|&rows| rows >= from).collect();
+    let (Some(first), Some(last)) = (fitted.first(), fitted.last()) else { return Ok(None) };
+    let x: Vec<f64> = fitted.iter().map(|&rows| rows as f64).collect();
+    let nhgd = errors.filter("estimator", "nhgd")?;
+    for curvature in nhgd.distinct("curvature")? {
+        for fisher in nhgd.distinct("fisher")? {
+            let rows = nhgd.filter("curvature", &curvature)?.filter("fisher", &fisher)?;
+            let replicate = |repetition: u64| -> Result<Vec<f64>> {
+                let stream = rows.filter("repetition", &repetition.to_string())?;
+                let found = stream.numbers("budget")?.into_iter().zip(stream.numbers("relative_error")?);
+                Ok(found.filter(|(budget, _)| *budget >= from as f64).map(|(_, error)| error).collect())
+            };
+            let replicates = (0..config.repetitions).map(replicate).collect::<Result<Vec<_>>>()?;
+            let fitted = slope_with_limits(&x, &replicates, CONFIDENCE).map(|slope| [slope.mean, slope.lower, slope.upper]);
+            let counts = [*first, *last, replicates.len()].map(|count| count.to_string());
+            let names = [curvature.clone(), fisher];
+            out.push(names.into_iter().chain(counts).chain(fitted.unwrap_or([f64::NAN; 3]).map(cell)))?;
+        }
+    }
+    Ok(Some(out))
+}
+
 /// Measures everything on one problem and adds it to `table`; `advance` is called after each piece of work.
 ///
 /// # Errors
@@ -81,12 +140,7 @@ pub fn table() -> Table {
 pub fn measure(problem: &dyn Problem, config: &Config, key: Key, table: &mut Table, mut advance: impl FnMut()) -> Result<()> {
     let normals = key.named("outer").stream().normals(problem.outer_dim());
     let v: Vec<f64> = normals.iter().map(|x| config.outer_spread * x).collect();
-    let solution = inner_solution(problem, &v, &problem.initial().1, NewtonOptions::default())?;
-    if !solution.status.is_converged() {
-        return Err(Error::Numerical { operation: "inner solution", reason: solution.status.to_string() });
-    }
-    let theta = solution.theta;
-    let reference = exact_hypergradient(problem, &v, &theta)?;
+    let ClosedForm { theta, hypergradient: reference } = reference_at(problem, &v)?;
     let error = |found: &[f64]| cell(norm(&difference(found, &reference)) / norm(&reference));
     let sampling = Sampling::default();
 

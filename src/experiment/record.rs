@@ -24,6 +24,9 @@ pub const TIMINGS: &str = "timings.csv";
 /// Relative errors of hypergradient estimators: `estimator`, `curvature`, `fisher`, `unit` (`rows` or `products`), `budget`,
 /// `repetition`, `relative_error`.
 pub const HYPERGRADIENT_ERRORS: &str = "hypergradient_errors.csv";
+/// Slopes of log relative error against log rows, with 95 % limits over the repetitions: `curvature`, `fisher`, `rows_from`,
+/// `rows_to`, `replicates`, `slope`, `lower`, `upper`.
+pub const HYPERGRADIENT_SLOPES: &str = "hypergradient_slopes.csv";
 /// Derivative and estimator checks: `subject`, `quantity`, `error`, `tolerance`, `verdict` (`ok` or `FAILED`), `note`.
 pub const CHECKS: &str = "checks.csv";
 
@@ -273,6 +276,8 @@ pub struct Record {
     pub timings: Table,
     /// `hypergradient_errors.csv`, where the record has one.
     pub hypergradient_errors: Option<Table>,
+    /// `hypergradient_slopes.csv`, where the record has one.
+    pub hypergradient_slopes: Option<Table>,
     /// `checks.csv`, where the record has one.
     pub checks: Option<Table>,
 }
@@ -283,7 +288,11 @@ impl Record {
     /// # Errors
     /// [`Error::Io`].
     pub fn write_tables(&self, writer: &Writer) -> Result<()> {
-        let optional = [(HYPERGRADIENT_ERRORS, &self.hypergradient_errors), (CHECKS, &self.checks)];
+        let optional = [
+            (HYPERGRADIENT_ERRORS, &self.hypergradient_errors),
+            (HYPERGRADIENT_SLOPES, &self.hypergradient_slopes),
+            (CHECKS, &self.checks),
+        ];
         let optional = optional.into_iter().filter_map(|(name, table)| table.as_ref().map(|table| (name, table)));
         for (name, table) in [(ROWS, &self.rows), (TIMINGS, &self.timings)].into_iter().chain(optional) {
             writer.write(name, &table.to_csv()?)?;
@@ -314,6 +323,7 @@ impl Record {
             rows: Table::read(&folder.join(ROWS))?,
             timings: Table::read(&folder.join(TIMINGS))?,
             hypergradient_errors: optional(HYPERGRADIENT_ERRORS)?,
+            hypergradient_slopes: optional(HYPERGRADIENT_SLOPES)?,
             checks: optional(CHECKS)?,
             manifest,
         })

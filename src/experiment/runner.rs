@@ -72,6 +72,10 @@ pub fn run(config: &Config, source: &DataSource, machine: BTreeMap<String, Strin
     }
 
     let gathered = gathered.ok_or_else(|| Error::argument("seeds", "at least 1 seed", 0))?;
+    let slopes = match (&config.hypergradient_errors, &errors) {
+        (Some(settings), Some(table)) => hypergradient_errors::slopes(settings, table)?,
+        _ => None,
+    };
     Ok(Record {
         manifest: Manifest {
             record_version: RECORD_VERSION,
@@ -89,6 +93,7 @@ pub fn run(config: &Config, source: &DataSource, machine: BTreeMap<String, Strin
         rows: gathered.rows,
         timings: gathered.timings,
         hypergradient_errors: errors,
+        hypergradient_slopes: slopes,
         checks,
     })
 }

@@ -1,10 +1,12 @@
 //! Inner statistical models: what a bilevel problem needs of a likelihood p(y | x; θ). Weights stand beside the model, never inside
 //! it: every mean is (1/m) Σ w_i (…)_i over the m entries of a batch, and a score s_i = ∇_θ ℓ_i is unweighted.
 
+mod gaussian;
 mod softmax;
 
 use serde::{Deserialize, Serialize};
 
+pub use gaussian::Gaussian;
 pub use softmax::Softmax;
 
 use crate::dense::Matrix;
@@ -43,7 +45,7 @@ impl FisherKind {
         match self {
             Self::Empirical => "the observed labels: biased wherever the model is wrong",
             Self::Sampled => "one label a sample drawn from the model: unbiased for the expected Fisher matrix",
-            Self::Expected => "the exact expectation over labels: one row a class",
+            Self::Expected => "the exact expectation over labels: one row a class, or one row a sample for real targets",
         }
     }
 }
@@ -183,10 +185,16 @@ pub trait Model: Send + Sync {
     fn accuracy(&self, samples: &Samples, batch: Batch<'_>, theta: &[f64]) -> Result<Option<f64>>;
 }
 
+/// A model with data for it.
+pub type Specimen = (Box<dyn Model>, Samples);
+
 /// A small instance of every registered model with data for it, for checks. Adding a model is its file and one line here.
 ///
 /// # Errors
 /// Never, for the instances that ship.
-pub fn specimens(key: Key) -> Result<Vec<(Box<dyn Model>, Samples)>> {
-    Ok(vec![softmax::specimen(key.named(Softmax::NAME)).map(|(model, samples)| (Box::new(model) as Box<dyn Model>, samples))?])
+pub fn specimens(key: Key) -> Result<Vec<Specimen>> {
+    fn boxed<M: Model + 'static>((model, samples): (M, Samples)) -> Specimen {
+        (Box::new(model), samples)
+    }
+    Ok(vec![boxed(softmax::specimen(key.named(Softmax::NAME))?), boxed(gaussian::specimen(key.named(Gaussian::NAME))?)])
 }

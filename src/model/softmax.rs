@@ -41,8 +41,8 @@ impl Softmax {
 
     fn labels<'a>(&self, samples: &'a Samples) -> Result<&'a [u32]> {
         check_len("feature width", samples.features.width(), self.width)?;
-        let Targets::Classes { labels, classes } = &samples.targets;
-        check_len("classes", *classes, self.classes)?;
+        let (labels, classes) = samples.targets.as_classes()?;
+        check_len("classes", classes, self.classes)?;
         Ok(labels)
     }
 
@@ -328,7 +328,8 @@ mod tests {
 
         // The sampled kind has the rows of the labels that `sample_targets` draws from the same key.
         let sampled = model.scores(data, &theta, FisherKind::Sampled, Key::new(4)).unwrap().project(&identity).unwrap();
-        let Targets::Classes { labels, .. } = model.sample_targets(&samples, data.batch, &theta, Key::new(4)).unwrap();
+        let drawn = model.sample_targets(&samples, data.batch, &theta, Key::new(4)).unwrap();
+        let (labels, _) = drawn.as_classes().unwrap();
         for (position, &i) in indices.iter().enumerate() {
             let expected: Vec<f64> = row(&relabelled(labels[position]), i).iter().map(|s| s * picked[position].sqrt()).collect();
             assert!(relative(&sampled.rows(position..position + 1).to_matrix().into_vec(), &expected) < 1e-12);
@@ -340,8 +341,8 @@ mod tests {
         let (model, samples, theta, _) = problem(1, 2, 3, 3);
         let repeated = vec![0; 30_000];
         let p = model.probabilities(&samples, Batch::All, &theta).unwrap();
-        let Targets::Classes { labels, .. } =
-            model.sample_targets(&samples, Batch::Indices(&repeated), &theta, Key::new(1)).unwrap();
+        let drawn = model.sample_targets(&samples, Batch::Indices(&repeated), &theta, Key::new(1)).unwrap();
+        let (labels, _) = drawn.as_classes().unwrap();
         for k in 0..3 {
             let (share, p) = (labels.iter().filter(|&&y| y == k).count() as f64 / 30_000.0, p[(k as usize, 0)]);
             assert!((share - p).abs() < 5.0 * (p * (1.0 - p) / 30_000.0).sqrt(), "{share} against {p}");
@@ -376,5 +377,7 @@ mod tests {
         assert_eq!(name(model.loss(all, &poisoned).unwrap_err()), Some("theta"));
         let other = Softmax::new(3, 4).unwrap();
         assert_eq!(name(other.losses(&samples, Batch::All, &[0.0; 12]).unwrap_err()), Some("classes"));
+        let real = Samples::new(samples.features.clone(), Targets::real(vec![0.0; 5]).unwrap()).unwrap();
+        assert_eq!(name(model.losses(&real, Batch::All, &theta).unwrap_err()), Some("targets"));
     }
 }

@@ -11,6 +11,8 @@ use crate::samples::{Batch, Samples};
 
 /// The tolerance of analytic derivatives against central differences, relative.
 const AGAINST_DIFFERENCES: f64 = 1e-6;
+/// The tolerance of what the oracle solves for against a closed form, relative.
+const AGAINST_CLOSED_FORM: f64 = 1e-10;
 /// The tolerance of two analytic forms of the same quantity, relative.
 const IDENTITY: f64 = 1e-11;
 
@@ -162,6 +164,10 @@ pub fn check_problem(problem: &dyn Problem, key: Key) -> Result<Vec<Check>> {
         return Ok(checks);
     }
     let hypergradient = exact_hypergradient(problem, &v, &solution.theta)?;
+    if let Some(closed) = problem.closed_form(&v)? {
+        checks.push(check("inner solution = closed form", relative(&solution.theta, &closed.theta), AGAINST_CLOSED_FORM));
+        checks.push(check("hypergradient = closed form", relative(&hypergradient, &closed.hypergradient), AGAINST_CLOSED_FORM));
+    }
     let mut worst = 0.0_f64;
     for trial in 0..2 {
         let u = key.named("value").child(trial).stream().normals(v.len());

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Baseline, OuterGradient, Problem};
+use super::{Baseline, ClosedForm, OuterGradient, Problem};
 use crate::dense::Matrix;
 use crate::error::Result;
 use crate::gradient::GradientBlock;
@@ -153,6 +153,9 @@ impl Problem for Counted<'_> {
     }
     fn metrics(&self, v: &[f64], theta: &[f64]) -> Result<Vec<f64>> {
         self.problem.metrics(v, theta)
+    }
+    fn closed_form(&self, v: &[f64]) -> Result<Option<ClosedForm>> {
+        self.problem.closed_form(v)
     }
     fn baselines(&self) -> Result<Vec<Baseline>> {
         self.problem.baselines()

@@ -121,15 +121,14 @@ impl DataCleaning {
     ) -> Result<Self> {
         check_positive("ridge", ridge)?;
         check_finite("initial_logit", &[initial_logit])?;
-        let classes = |targets: &Targets| match targets {
-            Targets::Classes { classes, .. } => *classes,
-        };
-        let model = Softmax::new(train.features.width(), classes(&train.targets))?;
+        let (_, classes) = train.targets.as_classes()?;
+        let model = Softmax::new(train.features.width(), classes)?;
         check_len("flipped", flipped.len(), train.len())?;
         check_len("true targets", true_targets.len(), train.len())?;
+        check_len("classes", true_targets.as_classes()?.1, classes)?;
         for other in std::iter::once(&validation).chain(&test) {
             check_len("feature width", other.features.width(), train.features.width())?;
-            check_len("classes", classes(&other.targets), classes(&train.targets))?;
+            check_len("classes", other.targets.as_classes()?.1, classes)?;
         }
         Ok(Self { model, train, flipped, true_targets, validation, test, ridge, initial_logit })
     }
@@ -174,9 +173,9 @@ impl DataCleaning {
         };
         let mut noisy = pick(train)?;
         let true_targets = noisy.targets.clone();
-        let Targets::Classes { labels, classes } = &true_targets;
-        let corruption = corrupt_labels(labels, *classes, config.corruption, key.named("corruption"))?;
-        noisy.targets = Targets::classes(corruption.labels, *classes)?;
+        let (labels, classes) = true_targets.as_classes()?;
+        let corruption = corrupt_labels(labels, classes, config.corruption, key.named("corruption"))?;
+        noisy.targets = Targets::classes(corruption.labels, classes)?;
         Self::new(noisy, true_targets, corruption.flipped, pick(validation)?, Some(test), config.ridge, config.initial_logit)
     }
 

@@ -5,6 +5,7 @@
 mod counted;
 mod data_cleaning;
 pub mod differences;
+mod quadratic;
 
 use std::path::PathBuf;
 
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub use counted::{Counted, OracleCounts};
 pub use data_cleaning::{Config as DataCleaningConfig, DataCleaning, DataSet};
+pub use quadratic::{Config as QuadraticConfig, Quadratic, Spectrum};
 
 use crate::dense::Matrix;
 use crate::error::Result;
@@ -135,6 +137,15 @@ pub trait Problem: Send + Sync {
         Ok(Vec::new())
     }
 
+    /// θ*(v) and ∇Φ(v) where the problem knows them by a formula of its own, independent of its derivatives: what the oracle and
+    /// estimators are then measured against.
+    ///
+    /// # Errors
+    /// See [`Problem`].
+    fn closed_form(&self, _v: &[f64]) -> Result<Option<ClosedForm>> {
+        Ok(None)
+    }
+
     /// Problems that a run is measured against, each an inner problem to be solved once at a fixed v.
     ///
     /// # Errors
@@ -151,6 +162,15 @@ pub struct OuterGradient {
     pub theta: Vec<f64>,
     /// ∇_v f, of length d1.
     pub v: Vec<f64>,
+}
+
+/// What a problem knows in closed form at a v.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClosedForm {
+    /// θ*(v), of length d2.
+    pub theta: Vec<f64>,
+    /// ∇Φ(v), of length d1.
+    pub hypergradient: Vec<f64>,
 }
 
 /// An inner problem at a fixed v, solved for comparison: its θ* is evaluated with its own metrics.
@@ -220,4 +240,5 @@ macro_rules! problems {
 
 problems! {
     DataCleaning(data_cleaning::DataCleaning): "weights on corrupted training samples, fitted to a clean validation set";
+    Quadratic(quadratic::Quadratic): "least squares whose targets depend linearly on v: inner solution and hypergradient in closed form";
 }

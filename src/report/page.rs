@@ -95,6 +95,7 @@ pub fn render(record: &Record, pictures: &[Picture]) -> Result<String> {
                 (phase_table(record)?)
                 @if let Some(checks) = &record.checks { (check_table(checks)?) }
                 @if let Some(errors) = &record.hypergradient_errors { (error_table(errors)?) }
+                @if let Some(slopes) = &record.hypergradient_slopes { (slope_table(slopes)?) }
                 h2 { "Configuration" }
                 details {
                     summary { "As it was run, defaults included" }
@@ -284,5 +285,29 @@ fn error_table(errors: &Table) -> Result<Markup> {
                 } }
             } }
         }
+    })
+}
+
+fn slope_table(slopes: &Table) -> Result<Markup> {
+    let column = |name: &str| slopes.text(name);
+    let (curvatures, kinds, replicates) = (column("curvature")?, column("fisher")?, column("replicates")?);
+    let (from, to) = (slopes.numbers("rows_from")?, slopes.numbers("rows_to")?);
+    let (slope, lower, upper) = (slopes.numbers("slope")?, slopes.numbers("lower")?, slopes.numbers("upper")?);
+    Ok(html! {
+        h2 { "Rates" }
+        p.note { "Slope of log relative error against log rows: the mean over repetitions, each fitted by itself, with Student's 95 % limits." }
+        div.scroll { table {
+            thead { tr {
+                th.text { "estimator" } th { "rows" } th { "slope" } th { "lower" } th { "upper" } th { "repetitions" }
+            } }
+            tbody { @for row in 0..slopes.len() {
+                tr {
+                    td.text { "nhgd " (curvatures[row]) " " (kinds[row]) }
+                    td { (number::count(from[row])) " … " (number::count(to[row])) }
+                    @for value in [slope[row], lower[row], upper[row]] { td { (number::significant(value, 3)) } }
+                    td { (replicates[row]) }
+                }
+            } }
+        } }
     })
 }

@@ -65,7 +65,11 @@ fn record() -> Record {
         baselines: vec!["noisy-labels".into()],
         incidents: BTreeMap::from([("nhgd-window/2".into(), "stopped <early>".into())]),
     };
-    Record { manifest, rows, timings, hypergradient_errors: Some(errors), checks: Some(checks) }
+    let slopes = table(
+        &["curvature", "fisher", "rows_from", "rows_to", "replicates", "slope", "lower", "upper"],
+        &[&["window", "sampled", "16", "6400", "7", "-0.4567", "-0.5123", "-0.4011"]],
+    );
+    Record { manifest, rows, timings, hypergradient_errors: Some(errors), hypergradient_slopes: Some(slopes), checks: Some(checks) }
 }
 
 fn texts(svg: &str) -> Vec<String> {
@@ -145,13 +149,30 @@ fn an_empty_record_has_a_page_without_pictures() {
     let empty = |table: &Table| Table::new(table.columns().iter().cloned());
     let manifest = Manifest { incidents: BTreeMap::new(), seeds: vec![], ..full.manifest };
     let hollow = full.hypergradient_errors.as_ref().map(empty);
-    let mut record =
-        Record { manifest, rows: empty(&full.rows), timings: empty(&full.timings), hypergradient_errors: None, checks: None };
+    let mut record = Record {
+        manifest,
+        rows: empty(&full.rows),
+        timings: empty(&full.timings),
+        hypergradient_errors: None,
+        hypergradient_slopes: None,
+        checks: None,
+    };
     assert_eq!(pictures(&record).unwrap(), []);
     assert!(summary(&record).unwrap().is_empty());
     assert!(!page(&record).unwrap().contains("<svg"));
     record.hypergradient_errors = hollow;
     assert_eq!(pictures(&record).unwrap(), []);
+}
+
+#[test]
+fn slopes_stand_on_the_page_with_their_limits_and_their_range() {
+    let mut record = record();
+    let shown = page(&record).unwrap();
+    for fragment in ["Rates", "nhgd window sampled", "16 … 6400", "-0.457", "-0.512", "-0.401"] {
+        assert!(shown.replace('−', "-").contains(fragment), "{fragment}");
+    }
+    record.hypergradient_slopes = None;
+    assert!(!page(&record).unwrap().contains("Rates"));
 }
 
 #[test]
