@@ -6,7 +6,7 @@
 
 use nhgd::dense::{Cholesky, Matrix, norm, qr};
 use nhgd::error::Error;
-use nhgd::gradient::{DenseRows, GradientBlock, KroneckerRows};
+use nhgd::gradient::{DenseRows, GradientBlock, KroneckerRows, LayeredRows};
 use nhgd::inverse::KnownCurvature;
 use nhgd::rng::Key;
 
@@ -31,6 +31,26 @@ pub fn kronecker_case(inputs: Matrix, deltas: Matrix, r: usize) -> Case {
     let expanded = Matrix::from_fn(deltas.ncols(), p * deltas.nrows(), |i, c| inputs[(c % p, i / r)] * deltas[(c / p, i)]);
     let samples = inputs.ncols();
     Case { block: KroneckerRows::new(inputs, deltas, r).unwrap().into(), expanded, samples }
+}
+
+/// Rows [x₁ ⊗ δ₁, x₂ ⊗ δ₂, …] of several layers, given as (inputs, deltas): the layers' entries one after the other.
+pub fn layered_case(layers: Vec<(Matrix, Matrix)>, r: usize) -> Case {
+    let parts: Vec<Case> = layers.iter().map(|(inputs, deltas)| kronecker_case(inputs.clone(), deltas.clone(), r)).collect();
+    let rows = parts[0].expanded.nrows();
+    let columns = parts.iter().flat_map(|part| (0..part.expanded.ncols()).map(|j| part.expanded.col(j)));
+    let data: Vec<f64> = columns.flatten().copied().collect();
+    let expanded = Matrix::from_columns(rows, data.len() / rows, data).unwrap();
+    let layers = layers.into_iter().map(|(inputs, deltas)| KroneckerRows::new(inputs, deltas, r).unwrap()).collect();
+    Case { block: LayeredRows::new(layers).unwrap().into(), expanded, samples: parts[0].samples }
+}
+
+/// Random rows of layers with p inputs and c outputs each.
+pub fn random_layered(key: Key, samples: usize, shapes: &[(usize, usize)], r: usize) -> Case {
+    let layer = |(l, &(p, c)): (usize, &(usize, usize))| {
+        let key = key.child(l as u64);
+        (short_normals(key.child(0), p, samples), short_normals(key.child(1), c, samples * r))
+    };
+    layered_case(shapes.iter().enumerate().map(layer).collect(), r)
 }
 
 /// The rows of `expanded` as they are.

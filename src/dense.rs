@@ -129,7 +129,7 @@ impl Matrix {
 
     /// Some adjacent rows.
     pub fn rows(&self, range: Range<usize>) -> View<'_> {
-        let data = if range.is_empty() { &[][..] } else { &self.data[range.start..] };
+        let data = if range.is_empty() || self.ncols == 0 { &[][..] } else { &self.data[range.start..] };
         View { data, nrows: range.len(), ncols: self.ncols, stride: self.nrows, orientation: Orientation::AsStored }
     }
 
