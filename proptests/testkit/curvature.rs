@@ -79,7 +79,7 @@ fn registered(name: &str) -> Vec<(String, Settings, CurvatureClaims<'static>)> {
             let claims = CurvatureClaims { target: Target::Formula(&diagonal_of), interval: Intervals::Absent, ..all };
             vec![line("", Box::new(|_| CurvatureConfig::default_of("diagonal").unwrap()), claims)]
         }
-        // For factored rows alone and Λ' = λI: `proptests/kfac.rs` holds it to its formula.
+        // For factored rows alone and Λ' = λI, where this suite feeds stored ones too: no claim is made of it here.
         "kfac" => vec![],
         other => {
             let config = CurvatureConfig::default_of(other).unwrap();
