@@ -2,11 +2,11 @@
 
 use nhgd::gradient::GradientBlock;
 use nhgd::inverse::KnownCurvature;
-use nhgd::model::FisherKind;
+use nhgd::model::{FisherIdentity, FisherKind};
 use nhgd::problem::{ClosedForm, DataSource, OuterGradient, Problem, ProblemConfig, QuadraticConfig, differences, specimens};
 use nhgd::rng::Key;
 use nhgd::samples::Batch;
-use nhgd::testkit::{self, FisherClaim, ProblemClaims, Report};
+use nhgd::testkit::{self, ProblemClaims, Report};
 use nhgd::{Error, Result};
 
 use super::{caught, small_cleaning};
@@ -15,7 +15,10 @@ use super::{caught, small_cleaning};
 const APART: [&str; 0] = [];
 
 fn claims(name: &str) -> ProblemClaims<'static> {
-    ProblemClaims { fisher: if APART.contains(&name) { FisherClaim::Apart } else { FisherClaim::IsHessian }, ..Default::default() }
+    ProblemClaims {
+        fisher: if APART.contains(&name) { FisherIdentity::GaussNewton } else { FisherIdentity::Hessian },
+        ..Default::default()
+    }
 }
 
 #[test]
@@ -264,7 +267,7 @@ fn a_problem_with_values_gradients_and_scores_alone_claims_less_and_is_marked() 
 fn kinds_of_score_and_a_fisher_matrix_that_are_not_claimed_are_not_asked_for() {
     let kinds = [FisherKind::Sampled, FisherKind::Expected];
     faulty(Fault::NoEmpiricalScores, ProblemClaims { kinds: &kinds, ..Default::default() }).assert_passes();
-    faulty(Fault::KnownCurvatureTwice, ProblemClaims { fisher: FisherClaim::Apart, ..Default::default() }).assert_passes();
+    faulty(Fault::KnownCurvatureTwice, ProblemClaims { fisher: FisherIdentity::GaussNewton, ..Default::default() }).assert_passes();
     // A kind that is there although it was said not to be.
     let report = faulty(Fault::None, ProblemClaims { kinds: &kinds, ..Default::default() });
     caught("a kind too many", &report, "a kind of score that is not claimed is refused");

@@ -4,7 +4,7 @@
 
 use std::f64::consts::TAU;
 
-use super::{FisherKind, Model, Weighted};
+use super::{FisherIdentity, FisherKind, Model, Weighted};
 use crate::dense::Matrix;
 use crate::error::{Error, Result, check_count, check_finite, check_len, check_positive};
 use crate::gradient::{GradientBlock, KroneckerRows, weighted_outer};
@@ -29,10 +29,7 @@ impl Gaussian {
     /// [`Error::Argument`] for no features, or a variance that is not positive and finite or has no finite inverse.
     pub fn new(width: usize, variance: f64) -> Result<Self> {
         check_count("width", width)?;
-        check_positive("variance", variance)?;
-        if !variance.recip().is_finite() {
-            return Err(Error::argument("variance", "a number with a finite inverse", format_args!("{variance:e}")));
-        }
+        check_variance(variance)?;
         Ok(Self { width, variance })
     }
 
@@ -87,6 +84,15 @@ impl Gaussian {
         let rows = Matrix::from_columns(1, z.len(), z)?;
         Ok(data.samples.features.accumulate(data.batch, &rows)?.into_vec())
     }
+}
+
+/// Checks that σ² is positive and finite and has a finite inverse.
+pub(super) fn check_variance(variance: f64) -> Result<()> {
+    check_positive("variance", variance)?;
+    if variance.recip().is_finite() {
+        return Ok(());
+    }
+    Err(Error::argument("variance", "a number with a finite inverse", format_args!("{variance:e}")))
 }
 
 /// A small instance with random data, for checks; its variance is not 1.
@@ -166,6 +172,15 @@ impl Model for Gaussian {
         let inputs = data.samples.features.gather(data.batch)?;
         let scale = data.len() as f64 * self.variance;
         weighted_outer(&inputs, 1, |i, _, _| data.weight(i) / scale)
+    }
+
+    /// The Hessian product: see [`FisherIdentity::Hessian`].
+    fn fisher_product(&self, data: Weighted<'_>, theta: &[f64], u: &[f64]) -> Result<Vec<f64>> {
+        self.hvp(data, theta, u)
+    }
+
+    fn fisher_identity(&self) -> FisherIdentity {
+        FisherIdentity::Hessian
     }
 
     /// None: targets are not classes.

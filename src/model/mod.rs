@@ -1,12 +1,15 @@
 //! Inner statistical models: what a bilevel problem needs of a likelihood p(y | x; θ). Weights stand beside the model, never inside
 //! it: every mean is (1/m) Σ w_i (…)_i over the m entries of a batch, and a score s_i = ∇_θ ℓ_i is unweighted.
 
+mod categorical;
 mod gaussian;
+mod mlp;
 mod softmax;
 
 use serde::{Deserialize, Serialize};
 
 pub use gaussian::Gaussian;
+pub use mlp::{Activation, Head, Mlp};
 pub use softmax::Softmax;
 
 use crate::dense::Matrix;
@@ -45,9 +48,18 @@ impl FisherKind {
         match self {
             Self::Empirical => "the observed labels: biased wherever the model is wrong",
             Self::Sampled => "one label a sample drawn from the model: unbiased for the expected Fisher matrix",
-            Self::Expected => "the exact expectation over labels: one row a class, or one row a sample for real targets",
+            Self::Expected => "the exact expectation over labels: one row a class, or one row an output for real targets",
         }
     }
+}
+
+/// What a model's expected Fisher matrix is, at every θ: a claim that `check` tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FisherIdentity {
+    /// The Hessian: generalized linear models with the canonical link, convex.
+    Hessian,
+    /// The Gauss–Newton matrix JᵀH_outJ alone: models that are not linear in θ, whose Hessian may be indefinite.
+    GaussNewton,
 }
 
 /// Some samples with their weights: what a model is evaluated on.
@@ -181,6 +193,15 @@ pub trait Model: Send + Sync {
         Ok(fisher)
     }
 
+    /// (1/m) Σ w_i E_y[s_i s_iᵀ] u.
+    ///
+    /// # Errors
+    /// See [`Model`].
+    fn fisher_product(&self, data: Weighted<'_>, theta: &[f64], u: &[f64]) -> Result<Vec<f64>>;
+
+    /// What the expected Fisher matrix is.
+    fn fisher_identity(&self) -> FisherIdentity;
+
     /// The share of entries whose most likely target is the given one; `None` where targets are not classes.
     ///
     /// # Errors
@@ -199,5 +220,6 @@ pub fn specimens(key: Key) -> Result<Vec<Specimen>> {
     fn boxed<M: Model + 'static>((model, samples): (M, Samples)) -> Specimen {
         (Box::new(model), samples)
     }
-    Ok(vec![boxed(softmax::specimen(key.named(Softmax::NAME))?), boxed(gaussian::specimen(key.named(Gaussian::NAME))?)])
+    let linear = vec![boxed(softmax::specimen(key.named(Softmax::NAME))?), boxed(gaussian::specimen(key.named(Gaussian::NAME))?)];
+    Ok(linear.into_iter().chain(mlp::specimens(key.named(Mlp::NAME))?.map(boxed)).collect())
 }

@@ -3,7 +3,8 @@
 //!
 //! θ is the width × classes matrix W column by column, as in [`KroneckerRows`]: θ[k·p + j] weighs feature j for class k.
 
-use super::{FisherKind, Model, Weighted};
+use super::categorical::{self, draw, softmax_columns, subtract_labels};
+use super::{FisherIdentity, FisherKind, Model, Weighted};
 use crate::dense::{Matrix, dot};
 use crate::error::{Error, Result, check_count, check_finite, check_len};
 use crate::gradient::{GradientBlock, KroneckerRows, weighted_outer};
@@ -45,17 +46,7 @@ impl Softmax {
     /// Checks that the data are of this model; the fields of [`Samples`] and [`Targets`] are anyone's to change.
     fn labels<'a>(&self, samples: &'a Samples, batch: Batch<'_>) -> Result<&'a [u32]> {
         check_len("feature width", samples.features.width(), self.width)?;
-        let (labels, classes) = samples.targets.as_classes()?;
-        check_len("classes", classes, self.classes)?;
-        check_len("targets", labels.len(), samples.len())?;
-        batch.check(samples.len())?;
-        match batch.iter(samples.len()).find(|&i| labels[i] as usize >= self.classes) {
-            None => Ok(labels),
-            Some(i) => {
-                let found = format!("{} at sample {i}", labels[i]);
-                Err(Error::argument("labels", format_args!("labels below {}", self.classes), found))
-            }
-        }
+        categorical::labels(samples, batch, self.classes)
     }
 
     /// Class probabilities, classes × m.
@@ -82,11 +73,6 @@ impl Softmax {
         softmax_columns(&mut p);
         Ok((p, both.rows(self.classes..2 * self.classes).to_matrix()))
     }
-
-    /// Turns probabilities into δ_i = p_i − e_{y_i}.
-    fn subtract_labels(p: &mut Matrix, labels: impl Iterator<Item = u32>) {
-        labels.enumerate().for_each(|(i, y)| p[(y as usize, i)] -= 1.0);
-    }
 }
 
 /// A small instance with random data, for checks.
@@ -96,37 +82,6 @@ pub(super) fn specimen(key: Key) -> Result<(Softmax, Samples)> {
     let features = Features::from_f64(stream.normals(n * width), n, width)?.with_intercept();
     let labels = stream.indices(classes, n)?.into_iter().map(|y| y as u32).collect();
     Ok((Softmax::new(width + 1, classes)?, Samples::new(features, Targets::classes(labels, classes)?)?))
-}
-
-/// Replaces logits by probabilities and returns log Σ exp.
-fn softmax_in_place(z: &mut [f64]) -> f64 {
-    let largest = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let mut total = 0.0;
-    for x in z.iter_mut() {
-        *x = (*x - largest).exp();
-        total += *x;
-    }
-    z.iter_mut().for_each(|x| *x /= total);
-    largest + total.ln()
-}
-
-/// Replaces logits by probabilities, column by column.
-fn softmax_columns(z: &mut Matrix) {
-    for i in 0..z.ncols() {
-        softmax_in_place(z.col_mut(i));
-    }
-}
-
-fn draw(p: &[f64], uniform: f64) -> u32 {
-    let mut cumulative = 0.0;
-    for (k, p) in p.iter().enumerate() {
-        cumulative += p;
-        if uniform < cumulative {
-            return k as u32;
-        }
-    }
-    // Rounding left the sum of the probabilities below the uniform number: the last class that can occur.
-    p.iter().rposition(|&p| p > 0.0).unwrap_or(0) as u32
 }
 
 impl Model for Softmax {
@@ -141,12 +96,8 @@ impl Model for Softmax {
     /// log Σ_k exp(w_kᵀx) − w_yᵀx
     fn losses(&self, samples: &Samples, batch: Batch<'_>, theta: &[f64]) -> Result<Vec<f64>> {
         let labels = self.labels(samples, batch)?;
-        let mut z = samples.features.project(batch, &self.matrix("theta", theta)?)?;
-        let loss = |i: usize| {
-            let logit = z[(labels[batch.index(i)] as usize, i)];
-            softmax_in_place(z.col_mut(i)) - logit
-        };
-        Ok((0..batch.len(samples.len())).map(loss).collect())
+        let z = samples.features.project(batch, &self.matrix("theta", theta)?)?;
+        Ok(categorical::losses(z, batch.iter(samples.len()).map(|i| labels[i])))
     }
 
     /// (1/m) Xᵀ(w ∘ (P − Y))
@@ -154,7 +105,7 @@ impl Model for Softmax {
         data.check()?;
         let labels = self.labels(data.samples, data.batch)?;
         let mut delta = self.probabilities(data.samples, data.batch, theta)?;
-        Self::subtract_labels(&mut delta, data.batch.iter(data.samples.len()).map(|i| labels[i]));
+        subtract_labels(&mut delta, data.batch.iter(data.samples.len()).map(|i| labels[i]));
         let m = data.len() as f64;
         (0..delta.ncols()).for_each(|i| delta.col_mut(i).iter_mut().for_each(|d| *d *= data.weight(i) / m));
         Ok(data.samples.features.accumulate(data.batch, &delta)?.into_vec())
@@ -176,23 +127,16 @@ impl Model for Softmax {
         let mut p = self.probabilities(data.samples, data.batch, theta)?;
         let (deltas, rows_per_sample) = match kind {
             FisherKind::Empirical => {
-                Self::subtract_labels(&mut p, data.batch.iter(data.samples.len()).map(|i| labels[i]));
+                subtract_labels(&mut p, data.batch.iter(data.samples.len()).map(|i| labels[i]));
                 (p, 1)
             }
             FisherKind::Sampled => {
                 let mut stream = key.stream();
                 let drawn: Vec<u32> = (0..p.ncols()).map(|i| draw(p.col(i), stream.uniform())).collect();
-                Self::subtract_labels(&mut p, drawn.into_iter());
+                subtract_labels(&mut p, drawn.into_iter());
                 (p, 1)
             }
-            FisherKind::Expected => {
-                let c = self.classes;
-                let entry = |k: usize, row: usize| {
-                    let (i, class) = (row / c, row % c);
-                    p[(class, i)].sqrt() * (p[(k, i)] - if k == class { 1.0 } else { 0.0 })
-                };
-                (Matrix::from_fn(c, c * data.len(), entry), c)
-            }
+            FisherKind::Expected => (categorical::expected_deltas(&p), self.classes),
         };
         let mut deltas = deltas;
         for row in 0..deltas.ncols() {
@@ -213,11 +157,7 @@ impl Model for Softmax {
         data.check()?;
         let (p, mut z) = self.probabilities_and_products(data.samples, data.batch, theta, u)?;
         let m = data.len() as f64;
-        for i in 0..p.ncols() {
-            let (p, z, scale) = (p.col(i), z.col_mut(i), data.weight(i) / m);
-            let mean = dot(p, z);
-            z.iter_mut().zip(p).for_each(|(z, p)| *z = scale * p * (*z - mean));
-        }
+        categorical::multiply_hessian(&p, &mut z, |i| data.weight(i) / m);
         Ok(data.samples.features.accumulate(data.batch, &z)?.into_vec())
     }
 
@@ -232,12 +172,19 @@ impl Model for Softmax {
         })
     }
 
+    /// The Hessian product: see [`FisherIdentity::Hessian`].
+    fn fisher_product(&self, data: Weighted<'_>, theta: &[f64], u: &[f64]) -> Result<Vec<f64>> {
+        self.hvp(data, theta, u)
+    }
+
+    fn fisher_identity(&self) -> FisherIdentity {
+        FisherIdentity::Hessian
+    }
+
     fn accuracy(&self, samples: &Samples, batch: Batch<'_>, theta: &[f64]) -> Result<Option<f64>> {
         let labels = self.labels(samples, batch)?;
         let z = samples.features.project(batch, &self.matrix("theta", theta)?)?;
-        let best = |column: &[f64]| (0..column.len()).fold(0, |best, k| if column[k] > column[best] { k } else { best });
-        let right = batch.iter(samples.len()).enumerate().filter(|&(position, i)| best(z.col(position)) == labels[i] as usize);
-        Ok(Some(right.count() as f64 / batch.len(samples.len()) as f64))
+        Ok(Some(categorical::accuracy(&z, batch.iter(samples.len()).map(|i| labels[i]))))
     }
 }
 

@@ -24,6 +24,6 @@ mod report;
 pub use curvature::{Agreement, Build, CurvatureClaims, Formula, History, Intervals, KnownClaim, Load, Merge, Target, curvature};
 pub use gradient_block::{Rows, gradient_block, gradient_blocks};
 pub use method::{MethodClaims, Randomness, method};
-pub use model::{FisherClaim, ModelClaims, model};
+pub use model::model;
 pub use problem::{ProblemClaims, problem};
 pub use report::{Finding, Report, settings};

@@ -2,10 +2,10 @@
 //! thread count, refusals.
 
 use super::Report;
-use super::model::{FisherClaim, ROUNDING};
+use super::model::ROUNDING;
 use crate::dense::{Matrix, add_scaled, dot, norm, relative_error};
 use crate::error::Result;
-use crate::model::FisherKind;
+use crate::model::{FisherIdentity, FisherKind};
 use crate::operator::LinearOperator;
 use crate::oracle::check_problem;
 use crate::par;
@@ -17,7 +17,7 @@ use crate::samples::Batch;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ProblemClaims<'a> {
     /// Whether expected Fisher rows plus Λ are the Hessian at every θ.
-    pub fisher: FisherClaim,
+    pub fisher: FisherIdentity,
     /// The kinds of score rows that there are; others are refused.
     pub kinds: &'a [FisherKind],
     /// Two forms of one derivative agree to this: looser where a default by differences is in use.
@@ -26,7 +26,7 @@ pub struct ProblemClaims<'a> {
 
 impl Default for ProblemClaims<'_> {
     fn default() -> Self {
-        Self { fisher: FisherClaim::IsHessian, kinds: &FisherKind::ALL, derivatives: ROUNDING }
+        Self { fisher: FisherIdentity::Hessian, kinds: &FisherKind::ALL, derivatives: ROUNDING }
     }
 }
 
@@ -208,7 +208,7 @@ impl Suite<'_> {
                 });
             }
         }
-        if self.claims.fisher == FisherClaim::IsHessian && self.claims.kinds.contains(&FisherKind::Expected) {
+        if self.claims.fisher == FisherIdentity::Hessian && self.claims.kinds.contains(&FisherKind::Expected) {
             let tolerance = self.claims.derivatives.max(1e-10);
             report.within("expected Fisher matrix + Λ = Hessian", "all samples", tolerance, || {
                 let mut fisher = problem.scores(v, theta, Batch::All, FisherKind::Expected, key)?.scatter()?;
