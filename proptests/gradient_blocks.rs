@@ -1,4 +1,4 @@
-//! Gradient blocks beyond the suite that both forms pass (`testkit/gradient_block.rs`): rows of random shapes and scales, degenerate
+//! Gradient blocks beyond the suite that every form passes (`testkit/gradient_block.rs`): rows of random shapes and scales, degenerate
 //! factors, and every way to be refused, by name.
 
 mod support;

@@ -170,7 +170,7 @@ impl Matrix {
     /// If they are not there.
     pub fn rows(&self, range: Range<usize>) -> View<'_> {
         assert!(range.start <= range.end && range.end <= self.nrows, "rows {range:?} of a matrix with {} rows", self.nrows);
-        let data = if range.is_empty() { &[][..] } else { &self.data[range.start..] };
+        let data = if range.is_empty() || self.ncols == 0 { &[][..] } else { &self.data[range.start..] };
         View { data, nrows: range.len(), ncols: self.ncols, stride: self.nrows, orientation: Orientation::AsStored }
     }
 

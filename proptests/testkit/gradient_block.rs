@@ -1,10 +1,12 @@
-//! Both forms of gradient rows, and the factored one with a fault at a time.
+//! Every form of gradient rows, and the factored one with a fault at a time.
+
+use std::ops::Range;
 
 use nhgd::Result;
 use nhgd::dense::{Matrix, matmul_add};
 use nhgd::gradient::GradientBlock;
 use nhgd::rng::Key;
-use nhgd::testkit::cases::{Case, Shape, kronecker_of, stored_of};
+use nhgd::testkit::cases::{Case, Shape, kronecker_of, layered, layered_of, short_normals, stored_of};
 use nhgd::testkit::{self, Report, Rows};
 
 use super::caught;
@@ -29,6 +31,36 @@ fn stored_rows_conform() {
     }
 }
 
+#[test]
+fn layered_rows_conform() {
+    for widths in [&[(3, 2)][..], &[(1, 1), (1, 1)], &[(7, 3), (4, 5)], &[(2, 6), (7, 1), (2, 4)]] {
+        let build = |shape: Shape, key: Key| layered_of(shape, widths, key).map(parts);
+        testkit::gradient_blocks(&format!("layers of {widths:?}"), build, Key::new(4)).assert_passes();
+    }
+}
+
+/// A dead layer before and behind one that is alive.
+#[test]
+fn layers_of_zeros_conform() {
+    let alive = kronecker_factors(65, 6, 4);
+    let dead = (Matrix::zeros(2, 65), Matrix::zeros(3, 130));
+    let case = layered(vec![dead.clone(), alive, dead], 2).unwrap();
+    testkit::gradient_block("dead layers", &case.block, &case.expanded, Key::new(5)).assert_passes();
+}
+
+/// Two rows a sample.
+fn kronecker_factors(samples: usize, p: usize, c: usize) -> (Matrix, Matrix) {
+    (short_normals(Key::new(6), p, samples), short_normals(Key::new(7), c, 2 * samples))
+}
+
+/// The negative case: layers may not change places.
+#[test]
+fn another_order_of_the_layers_is_noticed() {
+    let (a, b) = (kronecker_factors(5, 3, 2), kronecker_factors(5, 4, 2));
+    let (case, other) = (layered(vec![a.clone(), b.clone()], 2).unwrap(), layered(vec![b, a], 2).unwrap());
+    caught("order of layers", &testkit::gradient_block("layers", &case.block, &other.expanded, Key::new(8)), "G is project(I)");
+}
+
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Fault {
     OtherOrder,
@@ -39,6 +71,9 @@ enum Fault {
     IgnoresTheDiagonal,
     HalfOfTheScatter,
     NormsNotSquared,
+    ColumnNormsNotSquared,
+    TransposesAcross,
+    CutsByRows,
     CountsRowsAsSamples,
     KeepsTheFirst,
     ScalesTwice,
@@ -137,6 +172,17 @@ impl Rows for Faulty {
         let norms = self.0.squared_row_norms();
         if self.is(Fault::NormsNotSquared) { norms.iter().map(|x| x.sqrt()).collect() } else { norms }
     }
+    fn squared_column_norms(&self) -> Vec<f64> {
+        let norms = self.0.squared_column_norms();
+        if self.is(Fault::ColumnNormsNotSquared) { norms.iter().map(|x| x.sqrt()).collect() } else { norms }
+    }
+    fn cross_gram(&self, other: &Self) -> Result<Matrix> {
+        if self.is(Fault::TransposesAcross) { other.0.cross_gram(&self.0) } else { self.0.cross_gram(&other.0) }
+    }
+    fn part(&self, samples: Range<usize>) -> Self {
+        let r = if self.is(Fault::CutsByRows) { self.0.rows() / self.0.samples() } else { 1 };
+        Self(self.0.part(samples.start / r..samples.end.div_ceil(r)), self.1)
+    }
     fn last_samples(&self, count: usize) -> Self {
         if self.is(Fault::KeepsTheFirst) && count < self.0.samples() {
             // Drop the newest instead of the oldest, by way of the expanded rows.
@@ -186,6 +232,9 @@ fn wrong_rows_are_rejected_by_the_claim_that_they_break() {
         (Fault::IgnoresTheDiagonal, "gram_with is GDGᵀ"),
         (Fault::HalfOfTheScatter, "scatter is GᵀG"),
         (Fault::NormsNotSquared, "squared_row_norms are ‖g_i‖²"),
+        (Fault::ColumnNormsNotSquared, "squared_column_norms are those of G's columns"),
+        (Fault::TransposesAcross, "cross_gram is GHᵀ"),
+        (Fault::CutsByRows, "part keeps the samples of a range"),
         (Fault::CountsRowsAsSamples, "last_samples keeps the newest samples"),
         (Fault::KeepsTheFirst, "last_samples keeps the newest samples"),
         (Fault::ScalesTwice, "scale multiplies every row"),

@@ -183,6 +183,7 @@ impl KroneckerRows {
     /// (XXᵀ) ∘ (ΔΔᵀ) across two blocks.
     pub(super) fn cross_gram(&self, other: &Self) -> Result<Matrix> {
         error::check_len("input width", other.input_width(), self.input_width())?;
+        error::check_len("output width", other.output_width(), self.output_width())?;
         let (inputs, mut result) = (matmul(self.inputs.t(), &other.inputs)?, matmul(self.deltas.t(), &other.deltas)?);
         for j in 0..result.ncols() {
             let input = inputs.col(j / other.rows_per_sample);
@@ -229,6 +230,7 @@ impl KroneckerRows {
         for block in blocks {
             error::check_len("rows per sample", block.rows_per_sample, first.rows_per_sample)?;
             error::check_len("input width", block.input_width(), first.input_width())?;
+            error::check_len("output width", block.output_width(), first.output_width())?;
         }
         let samples = blocks.iter().map(|b| b.samples()).sum();
         let rows = blocks.iter().map(|b| b.rows()).sum();

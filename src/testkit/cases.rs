@@ -3,7 +3,7 @@
 
 use crate::dense::{Matrix, matmul, qr};
 use crate::error::{Error, Result};
-use crate::gradient::{DenseRows, GradientBlock, KroneckerRows};
+use crate::gradient::{DenseRows, GradientBlock, KroneckerRows, LayeredRows};
 use crate::rng::Key;
 
 /// Numbers of samples: one, two, and astride a power of two and its double.
@@ -105,6 +105,21 @@ pub fn kronecker(inputs: Matrix, deltas: Matrix, rows_per_sample: usize) -> Resu
     Ok(Case { block, expanded: Matrix::from_fn(deltas.ncols(), p * deltas.nrows(), entry), samples: inputs.ncols() })
 }
 
+/// Rows [x₁ ⊗ δ₁, x₂ ⊗ δ₂, …] of several layers, given as (inputs, deltas): the layers' entries one after the other.
+///
+/// # Errors
+/// As [`LayeredRows::new`].
+pub fn layered(layers: Vec<(Matrix, Matrix)>, rows_per_sample: usize) -> Result<Case> {
+    let (mut rows, mut expanded) = (Vec::new(), Vec::new());
+    for (inputs, deltas) in layers {
+        expanded.extend(kronecker(inputs.clone(), deltas.clone(), rows_per_sample)?.expanded.into_vec());
+        rows.push(KroneckerRows::new(inputs, deltas, rows_per_sample)?);
+    }
+    let block: GradientBlock = LayeredRows::new(rows)?.into();
+    let expanded = Matrix::from_columns(block.rows(), block.dim(), expanded)?;
+    Ok(Case { samples: block.samples(), block, expanded })
+}
+
 /// The rows of `expanded` as they are.
 ///
 /// # Errors
@@ -119,6 +134,21 @@ pub fn stored(expanded: Matrix, rows_per_sample: usize) -> Result<Case> {
 /// # Errors
 /// As [`kronecker`].
 pub fn kronecker_of(shape: Shape, inputs: usize, outputs: usize, key: Key) -> Result<Case> {
+    let (x, delta) = factors(shape, inputs, outputs, key);
+    kronecker(x, delta, shape.rows_per_sample)
+}
+
+/// Layered rows of a shape, for the (inputs, outputs) of each layer.
+///
+/// # Errors
+/// As [`layered`].
+pub fn layered_of(shape: Shape, widths: &[(usize, usize)], key: Key) -> Result<Case> {
+    let layer = |(l, &(inputs, outputs)): (usize, &(usize, usize))| factors(shape, inputs, outputs, key.child(l as u64));
+    layered(widths.iter().enumerate().map(layer).collect(), shape.rows_per_sample)
+}
+
+/// X and Δ of a shape.
+fn factors(shape: Shape, inputs: usize, outputs: usize, key: Key) -> (Matrix, Matrix) {
     let r = shape.rows_per_sample;
     let (x, delta) = (short_normals(key.child(0), inputs, shape.samples), short_normals(key.child(1), outputs, shape.rows()));
     let picked = |from: &Matrix, per_sample: usize, i: usize, column: usize| {
@@ -126,7 +156,7 @@ pub fn kronecker_of(shape: Shape, inputs: usize, outputs: usize, key: Key) -> Re
         factor * from[(i, source)]
     };
     let x = Matrix::from_fn(inputs, shape.samples, |i, sample| picked(&x, 1, i, sample));
-    kronecker(x, Matrix::from_fn(outputs, shape.rows(), |k, row| shape.root_weight(row / r) * picked(&delta, r, k, row)), r)
+    (x, Matrix::from_fn(outputs, shape.rows(), |k, row| shape.root_weight(row / r) * picked(&delta, r, k, row)))
 }
 
 /// Stored rows of a shape, of length `dim`.
@@ -178,7 +208,8 @@ mod tests {
     fn shapes_are_all_sizes_and_contents_and_have_the_content_they_name() {
         assert_eq!(Shape::all().count(), 30);
         for shape in Shape::all() {
-            for case in [kronecker_of(shape, 3, 2, Key::new(1)).unwrap(), stored_of(shape, 6, Key::new(1)).unwrap()] {
+            let layered = layered_of(shape, &[(3, 2), (1, 4)], Key::new(1)).unwrap();
+            for case in [kronecker_of(shape, 3, 2, Key::new(1)).unwrap(), stored_of(shape, 6, Key::new(1)).unwrap(), layered] {
                 let (n, r) = (shape.samples, shape.rows_per_sample);
                 assert_eq!((case.samples, case.expanded.nrows(), case.block.rows()), (n, n * r, n * r));
                 let row = |i: usize| case.expanded.rows(i..i + 1).to_matrix().into_vec();

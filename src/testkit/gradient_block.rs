@@ -1,6 +1,8 @@
 //! The suite of gradient blocks: every operation against dense algebra on the rows that the block stands for. Those rows are known
 //! from the definition of the form, and must come out of `project(I)` and of `accumulate(I)`, which are two computations.
 
+use std::ops::Range;
+
 use super::Report;
 use super::cases::{Content, SIZES, Shape, short_normals};
 use crate::dense::Matrix;
@@ -23,6 +25,9 @@ pub trait Rows: Clone + Send + Sync {
     fn gram_with(&self, diagonal: &[f64]) -> Result<Matrix>;
     fn scatter(&self) -> Result<Matrix>;
     fn squared_row_norms(&self) -> Vec<f64>;
+    fn squared_column_norms(&self) -> Vec<f64>;
+    fn cross_gram(&self, other: &Self) -> Result<Matrix>;
+    fn part(&self, samples: Range<usize>) -> Self;
     fn last_samples(&self, count: usize) -> Self;
     fn scale(&mut self, factor: f64);
     fn stack(blocks: &[&Self]) -> Result<Self>;
@@ -56,6 +61,15 @@ impl Rows for GradientBlock {
     }
     fn squared_row_norms(&self) -> Vec<f64> {
         self.squared_row_norms()
+    }
+    fn squared_column_norms(&self) -> Vec<f64> {
+        self.squared_column_norms()
+    }
+    fn cross_gram(&self, other: &Self) -> Result<Matrix> {
+        self.cross_gram(other)
+    }
+    fn part(&self, samples: Range<usize>) -> Self {
+        self.part(samples)
     }
     fn last_samples(&self, count: usize) -> Self {
         self.last_samples(count)
@@ -141,7 +155,21 @@ pub fn gradient_block<B: Rows>(case: &str, block: &B, expanded: &Matrix, key: Ke
     close("scatter is GᵀG", size * size, &mut || block.scatter(), naive(&g.t().to_matrix(), g));
     let norms = Matrix::from_fn(n, 1, |i, _| (0..d).map(|j| g[(i, j)] * g[(i, j)]).sum());
     close("squared_row_norms are ‖g_i‖²", size * size, &mut || Ok(Matrix::column(block.squared_row_norms())), norms);
+    let norms = Matrix::from_fn(d, 1, |j, _| g.col(j).iter().map(|x| x * x).sum());
+    close(
+        "squared_column_norms are those of G's columns",
+        size * size,
+        &mut || Ok(Matrix::column(block.squared_column_norms())),
+        norms,
+    );
 
+    let samples = block.samples();
+    for range in [0..1, samples / 3..samples / 2 + 1, 0..samples, samples - 1..samples + 3] {
+        let rows = g.rows(range.start * r..n.min(range.end * r)).to_matrix();
+        let across = naive(g, &rows.t().to_matrix());
+        close("part keeps the samples of a range", size, &mut || block.part(range.clone()).project(&Matrix::identity(d)), rows);
+        close("cross_gram is GHᵀ", size * size, &mut || block.cross_gram(&block.part(range.clone())), across);
+    }
     for count in [1, block.samples().div_ceil(2), block.samples(), block.samples() + 5] {
         let first = n - r * count.min(block.samples());
         let tail = &mut || block.last_samples(count).project(&Matrix::identity(d));
@@ -219,7 +247,9 @@ fn everything<B: Rows>(block: &B, key: Key, width: usize) -> Result<Vec<Matrix>>
     block.accumulate_into(&coefficients, &mut y)?;
     let with = block.gram_with(&diagonal(key, block.dim()))?;
     let norms = Matrix::column(block.squared_row_norms());
-    Ok(vec![block.project(&omega)?, y, block.gram()?, with, block.scatter()?, norms])
+    let columns = Matrix::column(block.squared_column_norms());
+    let across = block.cross_gram(&block.part(0..block.samples().div_ceil(3)))?;
+    Ok(vec![block.project(&omega)?, y, block.gram()?, with, block.scatter()?, norms, columns, across])
 }
 
 fn bits(all: &[Matrix]) -> Vec<u64> {
