@@ -19,6 +19,16 @@ pub fn kronecker_case(inputs: Matrix, deltas: Matrix, r: usize) -> Case {
     cases::kronecker(inputs, deltas, r).unwrap()
 }
 
+/// Rows [x₁ ⊗ δ₁, x₂ ⊗ δ₂, …] of several layers, given as (inputs, deltas).
+pub fn layered_case(layers: Vec<(Matrix, Matrix)>, r: usize) -> Case {
+    cases::layered(layers, r).unwrap()
+}
+
+/// Random rows of layers with p inputs and c outputs each.
+pub fn random_layered(key: Key, samples: usize, widths: &[(usize, usize)], r: usize) -> Case {
+    cases::layered_of(Shape { rows_per_sample: r, ..Shape::random(samples) }, widths, key).unwrap()
+}
+
 /// The rows of `expanded` as they are.
 pub fn dense_case(expanded: Matrix, r: usize) -> Case {
     cases::stored(expanded, r).unwrap()
