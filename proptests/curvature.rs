@@ -229,7 +229,7 @@ fn intervals_contain_the_spectrum_of_the_residual() {
                     let key = Key::new(3).child(d as u64).child(chunk as u64);
                     let eigenvalues: Vec<f64> = spectrum.iter().map(|x| x * scale).collect();
                     let case = with_spectrum(key, 3 * d + 2, d, &eigenvalues);
-                    let cut = case.pieces(chunk).unwrap();
+                    let cut = case.pieces(chunk);
                     for name in EXACT {
                         let sizes = if name == "nystrom" { vec![1, d.div_ceil(4), d.div_ceil(2), d] } else { vec![1 << 20] };
                         for size in sizes {
@@ -269,7 +269,7 @@ fn intervals_hold_on_long_streams() {
         for (equal, gamma) in [(true, 0.0), (false, 0.0), (true, 1e-3), (false, 1e-3)] {
             let key = Key::new(5).child(d as u64);
             let stream = random_dense(key, if equal { 1 } else { steps }, d, 1);
-            let rows = stream.pieces(1).unwrap();
+            let rows = stream.pieces(1);
             for name in ["nystrom", "dense", "rank-one"] {
                 let mut curvature = config(name, d.min(4)).build(d, key).unwrap();
                 for step in 0..steps {
@@ -424,7 +424,7 @@ fn merged_and_chunked_sketches_have_the_y_of_one_pass() {
                 assert!(error <= 1e-12, "merged, {shape:?}, d {d}, ℓ {size}: {error:e}");
                 worst[0] = worst[0].max(error);
                 for chunk in [1, 7, 64] {
-                    let pieces = [first.pieces(chunk).unwrap(), second.pieces(chunk).unwrap()].concat();
+                    let pieces = [first.pieces(chunk), second.pieces(chunk)].concat();
                     let cut = sketch_of(&*absorbed(empty(), &pieces.iter().collect::<Vec<_>>()));
                     let error = relative_error(cut.as_slice(), whole.as_slice());
                     assert!(error <= 1e-12, "chunks of {chunk}, {shape:?}, d {d}, ℓ {size}: {error:e}");
@@ -502,15 +502,13 @@ fn the_window_drops_its_oldest_samples_exactly() {
         let kept = tail(capacity.min(50));
         let expected = absorbed(faithful("window", 9, key), &[&kept]);
         for chunk in [1, 3, 16, 50] {
-            let window = absorbed(
-                config("window", capacity).build(9, key).unwrap(),
-                &case.pieces(chunk).unwrap().iter().collect::<Vec<_>>(),
-            );
+            let window =
+                absorbed(config("window", capacity).build(9, key).unwrap(), &case.pieces(chunk).iter().collect::<Vec<_>>());
             assert_eq!(window.mass(), capacity.min(50) as f64, "m = {capacity}, chunks of {chunk}");
             assert_eq!(fingerprint(&*window), fingerprint(&*expected), "m = {capacity}, chunks of {chunk}");
         }
         // The other window's rows are the newer ones.
-        let (old, new) = (case.pieces(30).unwrap().remove(0), tail(20));
+        let (old, new) = (case.pieces(30).remove(0), tail(20));
         let mut merged = absorbed(config("window", capacity).build(9, key).unwrap(), &[&old]);
         merged.merge(&*absorbed(config("window", capacity).build(9, key).unwrap(), &[&new])).unwrap();
         assert_eq!(fingerprint(&*merged), fingerprint(&*expected), "merged, m = {capacity}");

@@ -1,20 +1,19 @@
 //! The field's references, `diagonal` and `kfac`, against dense matrices that the test builds itself: what each keeps of F, where it
-//! is exact, and what it refuses.
+//! is exact, and what it refuses. Histories, saved bytes and threads are the suite's (`testkit/curvature.rs`).
 
 mod support;
 
-use nhgd::curvature::{Curvature, CurvatureConfig, DiagonalConfig, KfacConfig, load};
+use nhgd::curvature::{Curvature, CurvatureConfig, DiagonalConfig, KfacConfig};
 use nhgd::dense::Matrix;
 use nhgd::error::Error;
 use nhgd::gradient::{DenseRows, GradientBlock};
 use nhgd::inverse::KnownCurvature;
 use nhgd::model::{Activation, FisherKind, Head, Mlp, Model, Weighted};
-use nhgd::par;
 use nhgd::rng::Key;
 use nhgd::samples::{Batch, Features, Samples, Targets};
 use support::{
-    Case, dense_case, dense_solve, fisher, fisher_minus, kronecker_case, layered_case, random_dense, random_kronecker,
-    random_layered, refused, relative_error, short_normals,
+    Case, dense_case, dense_solve, fisher, kronecker_case, layered_case, random_dense, random_kronecker, random_layered, refused,
+    relative_error, short_normals,
 };
 
 const FAMILIES: [&str; 2] = ["diagonal", "kfac"];
@@ -40,22 +39,15 @@ fn estimate(curvature: &dyn Curvature) -> Matrix {
 /// Inputs and deltas of one layer.
 type Layer = (Matrix, Matrix);
 
-/// The matrix whose entry (k·p + j, l·p + m) is A_jm B_kl in each layer's block, A = Σ w x xᵀ / mass and B = Σ w δ δᵀ / mass over the
-/// parts, in plain loops; the flattening order of θ.
-fn kronecker_products(parts: &[(&[Layer], f64)]) -> Matrix {
-    let mass: f64 = parts.iter().map(|(layers, weight)| weight * layers[0].0.ncols() as f64).sum();
-    let moment = |l: usize, pick: fn(&Layer) -> &Matrix| {
-        let size = pick(&parts[0].0[l]).nrows();
-        Matrix::from_fn(size, size, |i, j| {
-            let part = |(layers, weight): &(&[Layer], f64)| {
-                let rows = pick(&layers[l]);
-                weight * (0..rows.ncols()).map(|s| rows[(i, s)] * rows[(j, s)]).sum::<f64>()
-            };
-            parts.iter().map(part).sum::<f64>() / mass
-        })
+/// The matrix whose entry (k·p + j, l·p + m) is A_jm B_kl in each layer's block, A = Σ x xᵀ / n and B = Σ δ δᵀ / n over the samples,
+/// in plain loops; the flattening order of θ.
+fn kronecker_products(layers: &[Layer]) -> Matrix {
+    let n = layers[0].0.ncols() as f64;
+    let moment = |rows: &Matrix| {
+        let entry = |i: usize, j: usize| (0..rows.ncols()).map(|s| rows[(i, s)] * rows[(j, s)]).sum::<f64>() / n;
+        Matrix::from_fn(rows.nrows(), rows.nrows(), entry)
     };
-    let blocks: Vec<(Matrix, Matrix)> =
-        (0..parts[0].0.len()).map(|l| (moment(l, |layer| &layer.0), moment(l, |layer| &layer.1))).collect();
+    let blocks: Vec<(Matrix, Matrix)> = layers.iter().map(|(inputs, deltas)| (moment(inputs), moment(deltas))).collect();
     let d = blocks.iter().map(|(a, b)| a.nrows() * b.nrows()).sum();
     let mut result = Matrix::zeros(d, d);
     let mut start = 0;
@@ -143,7 +135,7 @@ fn kfac_is_the_kronecker_product_of_its_moments_and_solves_with_it() {
             for r in [1, 3] {
                 let key = Key::new(5).child(s as u64).child(k as u64);
                 let layers = random_layers(key, samples, shapes, r);
-                let expected = kronecker_products(&[(&layers, 1.0)]);
+                let expected = kronecker_products(&layers);
                 let mut cases = vec![layered_case(layers.clone(), r)];
                 if let [(inputs, deltas)] = &layers[..] {
                     cases.push(kronecker_case(inputs.clone(), deltas.clone(), r));
@@ -181,7 +173,7 @@ fn kfac_of_degenerate_rows_solves_with_the_known_curvature() {
         (repeated(&x), delta.clone()),
     ] {
         let layers = vec![(inputs, deltas), (x.clone(), delta.clone())];
-        let expected = kronecker_products(&[(&layers, 1.0)]);
+        let expected = kronecker_products(&layers);
         let approximation = absorbed("kfac", &[&layered_case(layers, 1)]).approximate().unwrap();
         let known = KnownCurvature::scalar(24, 1e-3).unwrap();
         let b = Key::new(8).stream().normals(24);
@@ -211,126 +203,6 @@ fn kfac_of_one_sample_of_a_network_is_the_block_diagonal_of_its_fisher() {
         }
     }
     assert!(relative_error(estimate(&*curvature).as_slice(), expected.as_slice()) < 1e-13);
-}
-
-/// Absorbing, decaying and merging in any order: means of A and of B, each weighted as the mass is.
-#[test]
-fn histories_of_kfac_are_products_of_weighted_means() {
-    for shapes in [&[(4, 3)][..], &[(3, 2), (2, 4)]] {
-        let layers: Vec<Vec<Layer>> =
-            (0..4).map(|k| random_layers(Key::new(10).child(k), 5 + 20 * k as usize, shapes, 2)).collect();
-        let case = |k: usize| layered_case(layers[k].clone(), 2);
-        let d = case(0).expanded.ncols();
-        let mut other = absorbed("kfac", &[&case(2)]);
-        other.decay(0.5).unwrap();
-        other.absorb(&case(3).block).unwrap();
-
-        let mut curvature = empty("kfac", d);
-        curvature.decay(0.9).unwrap();
-        curvature.absorb(&case(0).block).unwrap();
-        curvature.decay(0.25).unwrap();
-        curvature.absorb(&case(1).block).unwrap();
-        curvature.merge(&*other).unwrap();
-        curvature.merge(&*empty("kfac", d)).unwrap();
-        let expected = kronecker_products(&[(&layers[0], 0.75), (&layers[1], 1.0), (&layers[2], 0.5), (&layers[3], 1.0)]);
-        assert!(relative_error(estimate(&*curvature).as_slice(), expected.as_slice()) < 1e-13);
-        assert!((curvature.mass() - (0.75 * 5.0 + 25.0 + 0.5 * 45.0 + 65.0)).abs() < 1e-12);
-
-        // Into an empty one: a copy.
-        let mut copy = empty("kfac", d);
-        copy.merge(&*curvature).unwrap();
-        assert_eq!(copy.save().unwrap(), curvature.save().unwrap());
-    }
-}
-
-#[test]
-fn diagonal_is_the_diagonal_of_the_matrix_it_was_fed() {
-    for (n, r) in [(1, 1), (2, 3), (63, 1), (64, 2), (65, 1), (127, 5)] {
-        let key = Key::new(11).child(n as u64);
-        for case in [random_dense(key, n, 12, r), random_kronecker(key, n, 4, 3, r), random_layered(key, n, &[(2, 3), (3, 2)], r)] {
-            let f = fisher(&[&case]);
-            let diagonal = Matrix::from_fn(12, 12, |i, j| if i == j { f[(i, i)] } else { 0.0 });
-            let approximation = absorbed("diagonal", &[&case]).approximate().unwrap();
-            assert!(relative_error(approximation.to_dense().unwrap().as_slice(), diagonal.as_slice()) < 1e-14);
-            assert!((approximation.trace() / f.trace() - 1.0).abs() < 1e-14);
-            assert!(approximation.interval().is_none());
-            let entries: Vec<f64> = (0..12).map(|i| 10.0_f64.powi(i - 8)).collect();
-            for known in [KnownCurvature::scalar(12, 0.01).unwrap(), KnownCurvature::diagonal(entries).unwrap()] {
-                let b = key.child(1).stream().normals(12);
-                let found = approximation.solve(&known, &b).unwrap();
-                assert!(relative_error(&found, &dense_solve(&diagonal, &known, &b)) < 1e-13);
-            }
-        }
-    }
-}
-
-#[test]
-fn histories_of_diagonals_are_their_weighted_mean() {
-    let case = |k: u64| random_layered(Key::new(12).child(k), 5 + 20 * k as usize, &[(3, 2), (2, 4)], 2);
-    let cases = [case(0), case(1), case(2)];
-    let mut other = absorbed("diagonal", &[&cases[2]]);
-    other.decay(0.5).unwrap();
-    let mut curvature = absorbed("diagonal", &[&cases[0]]);
-    curvature.decay(0.25).unwrap();
-    curvature.absorb(&cases[1].block).unwrap();
-    curvature.merge(&*other).unwrap();
-    let f = fisher_minus(&[(&cases[0], 0.75), (&cases[1], 1.0), (&cases[2], 0.5)], None);
-    let found = estimate(&*curvature);
-    for i in 0..14 {
-        assert!((found[(i, i)] / f[(i, i)] - 1.0).abs() < 1e-13);
-    }
-    assert!((curvature.mass() - (0.75 * 5.0 + 25.0 + 0.5 * 45.0)).abs() < 1e-12);
-}
-
-#[test]
-fn saved_estimates_continue_as_if_never_saved_and_damaged_bytes_are_refused() {
-    for shapes in [&[(4, 3)][..], &[(3, 2), (3, 2)]] {
-        let (first, second) = (random_layered(Key::new(13), 20, shapes, 1), random_layered(Key::new(14), 9, shapes, 3));
-        for name in FAMILIES {
-            let mut original = absorbed(name, &[&first]);
-            original.decay(0.3).unwrap();
-            let bytes = original.save().unwrap();
-            let mut loaded = load(&bytes).unwrap();
-            assert_eq!((loaded.name(), loaded.dim(), loaded.mass()), (name, 12, original.mass()));
-            for curvature in [&mut original, &mut loaded] {
-                curvature.absorb(&second.block).unwrap();
-                curvature.decay(0.1).unwrap();
-                let copy = curvature.boxed_clone();
-                curvature.merge(&*copy).unwrap();
-            }
-            assert_eq!(loaded.save().unwrap(), original.save().unwrap());
-            assert_eq!(estimate(&*loaded), estimate(&*original));
-            for length in 0..bytes.len() {
-                refused(load(&bytes[..length]), "saved curvature");
-            }
-            for position in 0..bytes.len() {
-                let mut changed = bytes.clone();
-                changed[position] ^= 0x10;
-                refused(load(&changed), "saved curvature");
-            }
-            // Before the first block too, when K-FAC knows no layers.
-            let fresh = load(&empty(name, 12).save().unwrap()).unwrap();
-            assert_eq!((fresh.dim(), fresh.mass()), (12, 0.0));
-        }
-    }
-}
-
-#[test]
-fn both_have_the_same_bits_at_every_thread_count() {
-    let case = random_layered(Key::new(15), 301, &[(33, 10), (11, 8)], 2);
-    for name in FAMILIES {
-        let run = || {
-            let curvature = absorbed(name, &[&case, &case]);
-            let approximation = curvature.approximate().unwrap();
-            let known = KnownCurvature::scalar(curvature.dim(), 0.1).unwrap();
-            let solved = approximation.solve(&known, &Key::new(16).stream().normals(curvature.dim())).unwrap();
-            (curvature.save().unwrap(), solved.iter().map(|x| x.to_bits()).collect::<Vec<_>>())
-        };
-        let reference = par::with_threads(1, run).unwrap();
-        for threads in [2, 4] {
-            assert!(par::with_threads(threads, run).unwrap() == reference, "{name} at {threads} threads");
-        }
-    }
 }
 
 /// Checks that a call is refused as unsupported, with the remedy, and changes nothing.

@@ -6,13 +6,13 @@ use std::any::Any;
 use nhgd::curvature::{
     Approximation, Certainty, Curvature, CurvatureConfig, FrequentDirectionsConfig, Interval, NystromConfig, WindowConfig,
 };
-use nhgd::dense::{Cholesky, Matrix, check_shape, matvec};
+use nhgd::dense::{Cholesky, Matrix, check_shape, matmul, matvec};
 use nhgd::error::{check_count, check_finite, check_len};
-use nhgd::gradient::{DenseRows, GradientBlock};
+use nhgd::gradient::{DenseRows, GradientBlock, KroneckerRows};
 use nhgd::inverse::KnownCurvature;
 use nhgd::operator::LinearOperator;
 use nhgd::rng::Key;
-use nhgd::testkit::{self, Agreement, CurvatureClaims, History, Intervals, KnownClaim, Merge, Report, Target};
+use nhgd::testkit::{self, Agreement, CurvatureClaims, History, Intervals, KnownClaim, Merge, Report, RowsClaim, Target};
 use nhgd::{Error, Result};
 
 use super::caught;
@@ -79,8 +79,16 @@ fn registered(name: &str) -> Vec<(String, Settings, CurvatureClaims<'static>)> {
             let claims = CurvatureClaims { target: Target::Formula(&diagonal_of), interval: Intervals::Absent, ..all };
             vec![line("", Box::new(|_| CurvatureConfig::default_of("diagonal").unwrap()), claims)]
         }
-        // For factored rows alone and Λ' = λI, where this suite feeds stored ones too: no claim is made of it here.
-        "kfac" => vec![],
+        "kfac" => {
+            let claims = CurvatureClaims {
+                target: Target::Formula(&kfac_of),
+                interval: Intervals::Absent,
+                known: KnownClaim::Scalar,
+                rows: RowsClaim::Factored,
+                ..all
+            };
+            vec![line("", Box::new(|_| CurvatureConfig::default_of("kfac").unwrap()), claims)]
+        }
         other => {
             let config = CurvatureConfig::default_of(other).unwrap();
             vec![line("", Box::new(move |_| config.clone()), all)]
@@ -94,6 +102,42 @@ fn diagonal_of(history: &History) -> Result<Matrix> {
     Ok(Matrix::from_fn(f.nrows(), f.nrows(), |i, j| if i == j { f[(i, j)] } else { 0.0 }))
 }
 
+/// Block by block the Kronecker product of two weighted means over samples, B of δδᵀ with A of xxᵀ: entry (k·p + j, l·p + m) is
+/// B_kl A_jm.
+fn kfac_of(history: &History) -> Result<Matrix> {
+    fn layers(block: &GradientBlock) -> &[KroneckerRows] {
+        match block {
+            GradientBlock::Kronecker(rows) => std::slice::from_ref(rows),
+            GradientBlock::Layered(rows) => rows.layers(),
+            GradientBlock::Dense(_) => &[],
+        }
+    }
+    let parts = history.parts();
+    let mean = |l: usize, factor: fn(&KroneckerRows) -> &Matrix| -> Result<Matrix> {
+        let size = factor(&layers(&parts[0].0.block)[l]).nrows();
+        let mut sum = Matrix::zeros(size, size);
+        for (case, weight) in &parts {
+            let columns = factor(&layers(&case.block)[l]);
+            sum.add_scaled(weight / history.mass(), &matmul(columns, columns.t())?)?;
+        }
+        Ok(sum)
+    };
+    let mut result = Matrix::zeros(parts[0].0.block.dim(), parts[0].0.block.dim());
+    let mut start = 0;
+    for l in 0..layers(&parts[0].0.block).len() {
+        let (a, b) = (mean(l, KroneckerRows::inputs)?, mean(l, KroneckerRows::deltas)?);
+        let p = a.nrows();
+        let size = p * b.nrows();
+        for i in 0..size {
+            for j in 0..size {
+                result[(start + i, start + j)] = b[(i / p, j / p)] * a[(i % p, j % p)];
+            }
+        }
+        start += size;
+    }
+    Ok(result)
+}
+
 #[test]
 fn every_registered_family_conforms() {
     for (name, _) in CurvatureConfig::REGISTRY {
@@ -103,6 +147,16 @@ fn every_registered_family_conforms() {
             println!("{report}");
             report.assert_passes();
         }
+    }
+}
+
+/// A negative case of the formula's claim: K-FAC is not the matrix that it was fed.
+#[test]
+fn kfac_that_claimed_to_be_the_fisher_matrix_is_caught() {
+    for (_, settings, claims) in registered("kfac") {
+        let build = |d: usize, key: Key| settings(d).build(d, key);
+        let claims = CurvatureClaims { target: Target::Fisher, ..claims };
+        caught("kfac as F", &testkit::curvature("kfac", &build, &claims, Key::new(1)), "F̂ is the matrix that was fed");
     }
 }
 

@@ -189,14 +189,14 @@ pub fn with_spectrum(key: Key, samples: usize, dim: usize, eigenvalues: &[f64]) 
 }
 
 impl Case {
-    /// The same samples, cut into stored blocks of `chunk`.
-    ///
-    /// # Errors
-    /// Never, for a consistent case.
-    pub fn pieces(&self, chunk: usize) -> Result<Vec<Self>> {
+    /// The same samples, cut into blocks of `chunk`.
+    pub fn pieces(&self, chunk: usize) -> Vec<Self> {
         let r = self.expanded.nrows() / self.samples.max(1);
-        let rows = |range: std::ops::Range<usize>| self.expanded.rows(range.start * r..range.end * r).to_matrix();
-        crate::par::blocks(self.samples, chunk).map(|range| stored(rows(range), r)).collect()
+        let piece = |range: std::ops::Range<usize>| {
+            let expanded = self.expanded.rows(range.start * r..range.end * r).to_matrix();
+            Self { samples: range.len(), block: self.block.part(range), expanded }
+        };
+        crate::par::blocks(self.samples, chunk).map(piece).collect()
     }
 }
 

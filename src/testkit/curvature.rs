@@ -2,7 +2,7 @@
 //! rows. What a family does not claim (an exact merge, a Λ' of its own, all of F) is said in [`CurvatureClaims`], a line each.
 
 use super::Report;
-use super::cases::{Case, Content, Shape, kronecker_of, stored_of};
+use super::cases::{Case, Content, Shape, kronecker_of, layered_of, stored_of};
 use super::reference::{ResidualRange, dense_solve, fisher_minus};
 use crate::curvature::{self, Approximation, Curvature, Window};
 use crate::dense::{Matrix, eigh, matvec, norm, relative_error};
@@ -34,6 +34,8 @@ pub struct CurvatureClaims<'a> {
     pub chunks: Agreement,
     /// Which Λ' it solves with.
     pub known: KnownClaim,
+    /// Which rows it takes.
+    pub rows: RowsClaim,
     /// Reads what `save` wrote.
     pub load: Load<'a>,
 }
@@ -48,6 +50,7 @@ impl Default for CurvatureClaims<'_> {
             merge: Merge::Within(1e-12),
             chunks: Agreement::Within(1e-12),
             known: KnownClaim::Any,
+            rows: RowsClaim::Any,
             load: &curvature::load,
         }
     }
@@ -99,8 +102,19 @@ pub enum Merge {
 pub enum KnownClaim {
     /// Any positive diagonal.
     Any,
+    /// λI with λ > 0; another diagonal is refused.
+    Scalar,
     /// None: F̂ alone is solved with, and any other Λ' than 0 refused.
     Zero,
+}
+
+/// Which rows a family takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowsClaim {
+    /// All.
+    Any,
+    /// Factored ones; stored ones are refused.
+    Factored,
 }
 
 /// What an estimate has been fed, and with what weight.
@@ -172,20 +186,41 @@ pub fn curvature(name: &str, build: Build<'_>, claims: &CurvatureClaims<'_>, key
     report
 }
 
-/// The forms that blocks come in: p × C factors, or stored rows of a length.
+/// The forms that blocks come in: p × C factors, two layers of such, or stored rows of a length.
 #[derive(Debug, Clone, Copy)]
 enum Form {
     Kronecker(usize, usize),
+    Layered([(usize, usize); 2]),
     Stored(usize),
 }
 
-const FORMS: [Form; 6] =
-    [Form::Stored(15), Form::Kronecker(8, 5), Form::Stored(1), Form::Kronecker(5, 3), Form::Stored(65), Form::Kronecker(1, 2)];
+/// Odd ones are factored.
+const FORMS: [Form; 8] = [
+    Form::Stored(15),
+    Form::Kronecker(8, 5),
+    Form::Stored(1),
+    Form::Layered([(3, 4), (5, 1)]),
+    Form::Stored(65),
+    Form::Kronecker(1, 2),
+    Form::Stored(30),
+    Form::Kronecker(5, 3),
+];
+const FACTORED: [Form; 8] = [
+    Form::Kronecker(5, 3),
+    Form::Kronecker(8, 5),
+    Form::Kronecker(1, 1),
+    Form::Layered([(3, 4), (5, 1)]),
+    Form::Kronecker(13, 5),
+    Form::Kronecker(1, 2),
+    Form::Layered([(4, 3), (6, 3)]),
+    Form::Kronecker(1, 7),
+];
 
 impl Form {
     fn dim(self) -> usize {
         match self {
             Self::Kronecker(p, c) => p * c,
+            Self::Layered(layers) => layers.iter().map(|(p, c)| p * c).sum(),
             Self::Stored(d) => d,
         }
     }
@@ -193,6 +228,7 @@ impl Form {
     fn case(self, shape: Shape, key: Key) -> Result<Case> {
         match self {
             Self::Kronecker(p, c) => kronecker_of(shape, p, c, key),
+            Self::Layered(layers) => layered_of(shape, &layers, key),
             Self::Stored(d) => stored_of(shape, d, key),
         }
     }
@@ -220,6 +256,22 @@ impl Suite<'_> {
         Ok(Tracked { curvature: (self.build)(dim, self.key)?, history: History::default() })
     }
 
+    /// The forms that the family takes.
+    fn forms(&self) -> [Form; 8] {
+        match self.claims.rows {
+            RowsClaim::Any => FORMS,
+            RowsClaim::Factored => FACTORED,
+        }
+    }
+
+    /// Rows of length `dim` that carry no structure beyond their form.
+    fn plain(&self, dim: usize) -> Form {
+        match self.claims.rows {
+            RowsClaim::Any => Form::Stored(dim),
+            RowsClaim::Factored => Form::Kronecker(dim, 1),
+        }
+    }
+
     fn target(&self, history: &History) -> Result<Matrix> {
         match self.claims.target {
             Target::Fisher => Ok(history.fisher()),
@@ -233,6 +285,9 @@ impl Suite<'_> {
         let mut stream = self.key.named("known").stream();
         Ok(match self.claims.known {
             KnownClaim::Zero => vec![KnownCurvature::scalar(dim, 0.0)?],
+            KnownClaim::Scalar => {
+                vec![KnownCurvature::scalar(dim, 1e-3 * scale)?, KnownCurvature::scalar(dim, scale)?]
+            }
             KnownClaim::Any => vec![
                 KnownCurvature::scalar(dim, 1e-3 * scale)?,
                 KnownCurvature::scalar(dim, scale)?,
@@ -322,9 +377,10 @@ impl Suite<'_> {
     }
 
     fn shapes(&self, report: &mut Report) -> Result<()> {
-        let turns = Shape::all().enumerate().map(|(turn, shape)| (shape, FORMS[(turn + turn / FORMS.len()) % FORMS.len()]));
-        let single = FORMS.into_iter().map(|form| (Shape::random(1), form));
-        let wide = FORMS.into_iter().map(|form| (Shape { samples: 65, rows_per_sample: 3, content: Content::Weighted }, form));
+        let forms = self.forms();
+        let turns = Shape::all().enumerate().map(|(turn, shape)| (shape, forms[(turn + turn / forms.len()) % forms.len()]));
+        let single = forms.into_iter().map(|form| (Shape::random(1), form));
+        let wide = forms.into_iter().map(|form| (Shape { samples: 65, rows_per_sample: 3, content: Content::Weighted }, form));
         for (turn, (shape, form)) in turns.chain(single).chain(wide).enumerate() {
             let case = format!("{form:?}, {shape:?}");
             report.part("rows are absorbed", &case, |report| {
@@ -338,7 +394,7 @@ impl Suite<'_> {
     }
 
     fn histories(&self, report: &mut Report) -> Result<()> {
-        for (turn, form) in FORMS.into_iter().enumerate() {
+        for (turn, form) in self.forms().into_iter().enumerate() {
             let next = |step: u64, samples: usize, content: Content| {
                 let shape = Shape { samples, rows_per_sample: 1 + turn % 2, content };
                 form.case(shape, self.key.child(turn as u64).child(step))
@@ -359,13 +415,14 @@ impl Suite<'_> {
     }
 
     fn chunks(&self, report: &mut Report) -> Result<()> {
-        let whole = stored_of(Shape { samples: 129, rows_per_sample: 2, content: Content::Random }, 30, self.key)?;
-        let mut reference = self.start(30)?;
+        let form = self.forms()[6];
+        let whole = form.case(Shape { samples: 129, rows_per_sample: 2, content: Content::Random }, self.key)?;
+        let mut reference = self.start(form.dim())?;
         reference.absorb(&whole)?;
         let expected = to_dense(reference.curvature.as_ref())?;
         for chunk in [1, 7, 64, 128] {
-            let mut cut = self.start(30)?;
-            whole.pieces(chunk)?.iter().try_for_each(|piece| cut.absorb(piece))?;
+            let mut cut = self.start(form.dim())?;
+            whole.pieces(chunk).iter().try_for_each(|piece| cut.absorb(piece))?;
             let case = format!("chunks of {chunk}");
             self.check(report, &case, &cut);
             if let Agreement::Within(tolerance) = self.claims.chunks {
@@ -378,8 +435,9 @@ impl Suite<'_> {
     }
 
     fn merges(&self, report: &mut Report) -> Result<()> {
+        let forms = self.forms();
         for (turn, (form, n, m)) in
-            [(FORMS[1], 17, 64), (FORMS[4], 5, 127), (FORMS[2], 1, 2), (FORMS[0], 63, 65)].into_iter().enumerate()
+            [(forms[1], 17, 64), (forms[4], 5, 127), (forms[2], 1, 2), (forms[0], 63, 65), (forms[3], 9, 2)].into_iter().enumerate()
         {
             let case = format!("{form:?}, {n} and {m} samples");
             let key = self.key.named("merge").child(turn as u64);
@@ -430,7 +488,8 @@ impl Suite<'_> {
     }
 
     fn saves(&self, report: &mut Report) -> Result<()> {
-        for form in [FORMS[1], FORMS[0]] {
+        let forms = self.forms();
+        for form in [forms[1], forms[0], forms[3]] {
             let case = format!("{form:?}");
             let known = self.some_known(form.dim())?;
             let mut original = self.start(form.dim())?;
@@ -459,7 +518,7 @@ impl Suite<'_> {
             });
         }
         let mut small = self.start(4)?;
-        small.absorb(&stored_of(Shape::random(3), 4, self.key)?)?;
+        small.absorb(&self.plain(4).case(Shape::random(3), self.key)?)?;
         let bytes = small.curvature.save()?;
         for length in 0..bytes.len() {
             report.refuses("bytes cut short are refused", length, || (self.claims.load)(&bytes[..length]));
@@ -478,7 +537,9 @@ impl Suite<'_> {
     fn threads(&self, report: &mut Report) -> Result<()> {
         let d = 300;
         let known = self.some_known(d)?;
-        for case in [kronecker_of(Shape::random(270), 30, 10, self.key)?, stored_of(Shape::random(280), d, self.key)?] {
+        let layers = Form::Layered([(20, 10), (10, 10)]);
+        for (form, samples) in [(Form::Kronecker(30, 10), 270), (layers, 270), (self.plain(d), 280)] {
+            let case = form.case(Shape::random(samples), self.key)?;
             let run = || {
                 let mut tracked = self.start(d)?;
                 tracked.absorb(&case)?;
@@ -521,18 +582,24 @@ impl Suite<'_> {
 
         let random = |form: Form| form.case(Shape::random(4), self.key.child(1));
         let mut tracked = self.start(d)?;
-        tracked.absorb(&random(Form::Stored(d))?)?;
+        tracked.absorb(&random(self.plain(d))?)?;
         let curvature = &mut tracked.curvature;
         for gamma in [-1e-9, 1.0, 1.5, f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
             self.unchanged(report, "decay", curvature, |report, c| {
                 report.refuses("a decay outside [0, 1) is refused", gamma, || c.decay(gamma));
             });
         }
-        let other = random(Form::Stored(d + 1))?;
+        let other = random(self.plain(d + 1))?;
         self.unchanged(report, "another dimension", curvature, |report, c| {
             report.refuses("rows of another dimension are refused", d + 1, || c.absorb(&other.block));
         });
-        for form in [Form::Stored(d), Form::Kronecker(d, 1)] {
+        if self.claims.rows == RowsClaim::Factored {
+            let stored = random(Form::Stored(d))?;
+            self.unchanged(report, "stored rows", curvature, |report, c| {
+                report.refuses("rows that are not factored are refused", d, || c.absorb(&stored.block));
+            });
+        }
+        for form in [self.plain(d), Form::Kronecker(d, 1)] {
             // The squares of 1e200 overflow.
             for factor in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e200] {
                 let mut poisoned = random(form)?.block;
@@ -572,7 +639,12 @@ impl Suite<'_> {
                     report.refuses("a Λ' that the family cannot take is refused", "Λ' ≠ 0", || approximation.solve(&known, &b));
                 }
             }
-            KnownClaim::Any => {
+            KnownClaim::Any | KnownClaim::Scalar => {
+                if self.claims.known == KnownClaim::Scalar {
+                    let diagonal = KnownCurvature::diagonal((1..=d).map(|i| i as f64).collect())?;
+                    report
+                        .refuses("a Λ' that the family cannot take is refused", "not λI", || approximation.solve(&diagonal, &b));
+                }
                 // 4 rows in 5 dimensions: F̂ + 0 is singular.
                 let zero = KnownCurvature::scalar(d, 0.0)?;
                 report.holds("without Λ' a solve is refused or right, never a NaN", "Λ' = 0", || {

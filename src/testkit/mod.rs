@@ -21,7 +21,9 @@ mod problem;
 pub mod reference;
 mod report;
 
-pub use curvature::{Agreement, Build, CurvatureClaims, Formula, History, Intervals, KnownClaim, Load, Merge, Target, curvature};
+pub use curvature::{
+    Agreement, Build, CurvatureClaims, Formula, History, Intervals, KnownClaim, Load, Merge, RowsClaim, Target, curvature,
+};
 pub use gradient_block::{Rows, gradient_block, gradient_blocks};
 pub use method::{MethodClaims, Randomness, method};
 pub use model::model;
