@@ -5,7 +5,9 @@ mod support;
 
 use std::any::Any;
 
-use nhgd::curvature::{Approximation, Curvature, CurvatureConfig, DenseConfig, Nystrom, NystromConfig, WindowConfig, load};
+use nhgd::curvature::{
+    Approximation, Curvature, CurvatureConfig, DenseConfig, FrequentDirectionsConfig, Nystrom, NystromConfig, WindowConfig, load,
+};
 use nhgd::dense::{Matrix, eigh};
 use nhgd::error::Error;
 use nhgd::inverse::KnownCurvature;
@@ -438,6 +440,79 @@ fn merged_and_chunked_sketches_have_the_y_of_one_pass() {
     let [one, other] = [1, 2]
         .map(|seed| absorbed(config("nystrom", 5).build(30, Key::new(0)).unwrap(), &[&random_dense(Key::new(seed), 9, 30, 1)]));
     assert!(relative_error(sketch_of(&*one).as_slice(), sketch_of(&*other).as_slice()) > 0.1);
+}
+
+/// The families whose state is smaller than what they were fed.
+const SKETCHES: [&str; 3] = ["nystrom", "frequent-directions", "robust-frequent-directions"];
+
+fn sketch_config(name: &str, sketch_size: usize) -> CurvatureConfig {
+    match name {
+        "frequent-directions" => CurvatureConfig::FrequentDirections(FrequentDirectionsConfig { sketch_size, probes: 0 }),
+        "robust-frequent-directions" => {
+            CurvatureConfig::RobustFrequentDirections(FrequentDirectionsConfig { sketch_size, probes: 0 })
+        }
+        name => config(name, sketch_size),
+    }
+}
+
+/// Rows in another order: the same Y to rounding; estimates of Frequent Directions that lie within the sum of their Δ.
+#[test]
+fn the_order_of_the_rows_does_not_matter() {
+    let (d, size) = (40, 10);
+    for (turn, n) in [1, 2, 63, 64, 65, 127].into_iter().enumerate() {
+        let key = Key::new(17).child(turn as u64);
+        let case = random_dense(key, n, d, 1);
+        let forwards = case.pieces(7);
+        let reversed: Vec<Case> = case.pieces(1).into_iter().rev().collect();
+        for name in SKETCHES {
+            let [one, other] = [&forwards, &reversed]
+                .map(|pieces| absorbed(sketch_config(name, size).build(d, key).unwrap(), &pieces.iter().collect::<Vec<_>>()));
+            if name == "nystrom" {
+                let error = relative_error(sketch_of(&*other).as_slice(), sketch_of(&*one).as_slice());
+                assert!(error <= 1e-12, "{n} rows: {error:e}");
+                continue;
+            }
+            let [one, other] = [one, other].map(|curvature| curvature.approximate().unwrap());
+            for approximation in [&one, &other] {
+                contained(&format!("{name}, {n} rows"), &[(&case, 1.0)], &**approximation);
+            }
+            let mut difference = one.to_dense().unwrap();
+            difference.add_scaled(-1.0, &other.to_dense().unwrap()).unwrap();
+            let apart = eigh(&difference).unwrap().values.into_iter().fold(0.0_f64, |worst, x| worst.max(x.abs()));
+            let allowed: f64 = [&one, &other].iter().map(|a| a.interval().map_or(0.0, |i| i.hi - i.lo)).sum();
+            assert!(apart <= allowed * (1.0 + 1e-9), "{name}, {n} rows: {apart:e} apart, {allowed:e} allowed");
+            assert!(n <= size || apart > 0.0, "{name}, {n} rows: nothing was compared");
+        }
+    }
+}
+
+/// Rows s·g have the estimate s²F̂ and s² times its interval: to the bit where s is a power of two, to rounding elsewhere.
+#[test]
+fn estimates_scale_with_their_rows() {
+    let d = 30;
+    for (turn, case) in [random_dense(Key::new(18), 70, d, 1), random_kronecker(Key::new(18), 70, 6, 5, 2)].iter().enumerate() {
+        for name in ["window", "dense", "diagonal"].into_iter().chain(SKETCHES) {
+            let estimate = |factor: f64| {
+                let mut block = case.block.clone();
+                block.scale(factor);
+                let mut curvature = sketch_config(name, 9).build(d, Key::new(turn as u64)).unwrap();
+                curvature.absorb(&block).unwrap();
+                let approximation = curvature.approximate().unwrap();
+                let mut numbers = approximation.to_dense().unwrap().into_vec();
+                numbers.extend(approximation.interval().iter().flat_map(|interval| [interval.lo, interval.hi]));
+                numbers.push(approximation.trace());
+                numbers.iter().map(|x| x / (factor * factor)).collect::<Vec<f64>>()
+            };
+            let one = estimate(1.0);
+            for power in [-26, -13, 13, 26] {
+                assert_eq!(bits(&estimate(2.0_f64.powi(power))), bits(&one), "{name}, 2^{power}");
+            }
+            for factor in [1e-8, 1e-3, 1e3, 1e8] {
+                let error = relative_error(&estimate(factor), &one);
+                assert!(error < 1e-11, "{name}, {factor:e}: {error:e}");
+            }
+        }
+    }
 }
 
 /// Another format or version is told from damage.
