@@ -8,8 +8,12 @@ use nhgd::curvature::{
     Approximation, Curvature, CurvatureConfig, DampedSolver, FrequentDirectionsConfig, Nystrom, NystromConfig, WindowConfig,
 };
 use nhgd::dense::{Matrix, difference, dot, eigh, norm, qr};
-use nhgd::inverse::{Bound, Certainty, Damping, Interval, KnownCurvature, residual_bound, smallest};
+use nhgd::inverse::{
+    Bound, Bracket, Certainty, Damping, Interval, KnownCurvature, SolveOptions, certify_estimate, conjugate_gradients,
+    residual_bound, smallest,
+};
 use nhgd::model::FisherKind;
+use nhgd::operator::FromFn;
 use nhgd::oracle::{NewtonOptions, exact_hypergradient, inner_solution};
 use nhgd::par;
 use nhgd::problem::{DataCleaning, DataCleaningConfig, DataSource, Problem, ProblemConfig, QuadraticConfig};
@@ -121,6 +125,9 @@ fn check_case(index: u64) -> usize {
         let slack = 1e-14 * (norm(&v) + (f.trace() + known.max_eigenvalue()) * norm(&estimate)) / known.min_eigenvalue();
         let energy = bracket.energy_bound(&residual).unwrap();
         assert!(error <= energy.radius * (1.0 + 1e-9) + slack, "{what}: {error:e} above the energy bound {:e}", energy.radius);
+        let best = bracket.bound_of(&v, &estimate, Some(&residual)).unwrap();
+        assert!(error <= best.radius * (1.0 + 1e-9) + slack, "{what}: {error:e} above the smallest, {best:?}");
+        assert!(best.radius <= energy.radius.min(certified.radius_of(&estimate)), "{what}: {best:?} is not the smallest");
         let plain = residual_bound(&residual, &known).unwrap();
         assert!(error <= plain.radius * (1.0 + 1e-9) + slack, "{what}: residual bound");
         let (refined, bound, ellipsoid) = bracket.refine(&estimate, &residual).unwrap();
@@ -368,32 +375,63 @@ fn nystrom_depends_on_the_range_of_its_test_matrix_alone_and_reproduces_what_it_
     );
 }
 
-/// Failures of the probe bound over 4,000 replicates, within Clopper and Pearson's limits of δ.
+/// In how many of 4,000 replicates the probe bound with each probability of failure is below the truth; ℓ = 6, q = 4.
+fn failures_of_probes<const N: usize>(name: &str, eigenvalues: &[f64], deltas: [f64; N]) -> [f64; N] {
+    let d = eigenvalues.len();
+    let case = with_spectrum(Key::new(700), 40, d, eigenvalues);
+    let failed = par::map((0..REPLICATES).collect(), |i| {
+        let approximation = absorbed(config(name, 6, 4).build(d, Key::new(701).child(i)).unwrap(), &[&case]).approximate().unwrap();
+        let (_, high) = residual_range(&case, &*approximation);
+        deltas.map(|delta| high > approximation.interval_at(delta).unwrap().unwrap().hi * (1.0 + 1e-12))
+    });
+    std::array::from_fn(|k| failed.iter().filter(|failed| failed[k]).count() as f64)
+}
+
+const REPLICATES: u64 = 4000;
+
+/// Clopper and Pearson's lower 97.5 % limit of a failure rate: above δ it would refute a bound.
+fn least_rate(failures: f64) -> f64 {
+    if failures == 0.0 { 0.0 } else { beta_quantile(failures, REPLICATES as f64 - failures + 1.0, 0.025).unwrap() }
+}
+
 #[test]
 fn probe_bounds_fail_no_more_often_than_they_say() {
-    let (d, replicates) = (24, 4000_u64);
     for name in ["nystrom", "frequent-directions"] {
         for kind in [0, 2] {
-            let case = with_spectrum(Key::new(700), 40, d, &spectrum(kind, d));
-            let failed: Vec<[bool; 2]> = par::map((0..replicates).collect(), |i| {
-                let key = Key::new(701).child(i);
-                let approximation = absorbed(config(name, 6, 4).build(d, key).unwrap(), &[&case]).approximate().unwrap();
-                let (_, high) = residual_range(&case, &*approximation);
-                [0.05, 0.01].map(|delta| {
-                    let interval = approximation.interval_at(delta).unwrap().unwrap();
-                    high > interval.hi * (1.0 + 1e-12)
-                })
-            });
-            for (i, delta) in [0.05, 0.01].into_iter().enumerate() {
-                let failures = failed.iter().filter(|f| f[i]).count() as f64;
-                // Lower 97.5 % limit of the failure rate: above δ it would refute the bound.
-                let low =
-                    if failures == 0.0 { 0.0 } else { beta_quantile(failures, replicates as f64 - failures + 1.0, 0.025).unwrap() };
-                println!("{name}, spectrum {kind}, δ = {delta}: {failures} of {replicates} failed (rate at least {low:.4})");
+            let deltas = [0.05, 0.01];
+            for (failures, delta) in failures_of_probes(name, &spectrum(kind, 24), deltas).into_iter().zip(deltas) {
+                let low = least_rate(failures);
+                println!("{name}, spectrum {kind}, δ = {delta}: {failures} of {REPLICATES} failed (rate at least {low:.4})");
                 assert!(low <= delta, "{name}, spectrum {kind}: {failures} failures at δ = {delta}");
             }
         }
     }
+}
+
+/// Where one direction of the residual stands out, the bound has little to spare: it fails about as often as it says, so that a bound
+/// at another level of χ² would be seen.
+#[test]
+fn probe_bounds_of_a_residual_with_one_direction_fail_about_as_often_as_they_say() {
+    let eigenvalues: Vec<f64> = (0..24)
+        .map(|j| {
+            if j < 6 {
+                1e4
+            } else if j == 6 {
+                1.0
+            } else {
+                0.01
+            }
+        })
+        .collect();
+    let deltas = [0.2, 0.05, 0.01];
+    let failures = failures_of_probes("nystrom", &eigenvalues, deltas);
+    println!("one direction, δ = {deltas:?}: {failures:?} of {REPLICATES} failed");
+    for (failures, delta) in failures.into_iter().zip(deltas) {
+        assert!(least_rate(failures) <= delta, "{failures} failures at δ = {delta}");
+    }
+    assert!(failures[1] > 0.02 * REPLICATES as f64, "{failures:?}: nothing would be noticed");
+    // The negative control: the bound of δ = 0.2, taken for one of 0.05.
+    assert!(least_rate(failures[0]) > 0.05, "{failures:?}");
 }
 
 /// Gaussian rows with eigenvalues j⁻², d = 200, n = 1,000, ℓ = 20, μ = 1e-2: how far the radius is from the error of the midpoint.
@@ -471,6 +509,42 @@ fn the_smallest_bound_pays_for_having_looked_at_the_others() {
     let best = smallest(&[bound("a", 0.5, None), bound("b", 1.0, Some(0.01)), bound("c", f64::NAN, None)]).unwrap();
     assert_eq!((best.name, best.certainty), ("a", Certainty::Deterministic {}));
     assert!(smallest(&[]).is_none());
+}
+
+/// An estimate by a few steps of conjugate gradients on the streamed matrix: the smaller its residual, the more that says beyond the
+/// sketch's ellipsoid; the bracket that may fail is charged for where it decides.
+#[test]
+fn an_iterative_estimate_has_the_smallest_of_all_bounds() {
+    let (d, key) = (40, Key::new(950));
+    let case = with_spectrum(key, 60, d, &(1..=d).map(|j| 1.0 / j as f64).collect::<Vec<_>>());
+    let known = KnownCurvature::scalar(d, 0.05).unwrap();
+    let [fd, nystrom] = ["frequent-directions", "nystrom"]
+        .map(|name| absorbed(config(name, 8, 4).build(d, key).unwrap(), &[&case]).approximate().unwrap());
+    let brackets =
+        [fd.bracket(&known, None).unwrap(), nystrom.bracket(&known, None).unwrap(), nystrom.bracket(&known, Some(0.01)).unwrap()];
+    let v = key.child(1).stream().normals(d);
+    let f = fisher(&[&case]);
+    let mut a = f.clone();
+    (0..d).for_each(|i| a[(i, i)] += 0.05);
+    let exact = dense_solve(&f, &known, &v);
+    let mut gained = Vec::new();
+    for steps in [1, 3, 10, 30] {
+        let options = SolveOptions { tolerance: 1e-14, max_iterations: steps };
+        let estimate = conjugate_gradients(&FromFn::new(d, |x: &[f64]| nhgd::dense::matvec(&a, x)), &v, options).unwrap().solution;
+        let residual = difference(&v, &nhgd::dense::matvec(&a, &estimate).unwrap());
+        let all: Vec<&Bracket<'_>> = brackets.iter().collect();
+        let bound = certify_estimate(&all, &v, &estimate, Some(&residual)).unwrap();
+        let error = norm(&difference(&estimate, &exact));
+        assert!(error <= bound.radius * (1.0 + 1e-9), "{steps} steps: {error:e} above {bound:?}");
+        assert!(bound.certainty.is_deterministic() || bound.certainty == Certainty::Probability { at_least: 0.99 }, "{bound:?}");
+        let without = certify_estimate(&all, &v, &estimate, None).unwrap();
+        assert!(without.name == "ellipsoid" && bound.radius <= without.radius, "{steps} steps: {without:?}");
+        gained.push(without.radius / bound.radius);
+    }
+    // What the residual is worth.
+    assert!(gained[0] >= 1.0 && gained[3] > 1e3, "{gained:?}");
+    refused(certify_estimate(&[], &v, &exact, None), "brackets");
+    refused(certify_estimate(&[&brackets[0]], &v, &exact[1..], None), "estimate");
 }
 
 #[test]
@@ -580,6 +654,12 @@ fn check_hypergradients(problem: &dyn Problem, sketch_size: usize) {
             let total = found.total.unwrap();
             assert!(error <= total, "{name}: {error:e} above the total bound {total:e}");
             tightest = tightest.min(total / error);
+            let h = problem.hessian(&v, &theta).unwrap();
+            let solved = nhgd::dense::Cholesky::new(h).unwrap().solve(&b).unwrap();
+            let error = norm(&difference(&found.inverse_hvp.midpoint, &solved));
+            assert!(error <= found.residual.unwrap().radius * (1.0 + 1e-9), "{name}: {error:e} above the residual's bound");
+            let surrogate = found.surrogate.unwrap();
+            assert!(surrogate < 1e-11 * norm(&b), "{name}: expected Fisher rows are the Hessian here, {surrogate:e}");
             // With no sketch error the damped Hessian's residual is that of the solve.
             if name == "window" || name == "dense" {
                 assert!(found.hessian_residual < 1e-9 * norm(&b), "{name}: {:e}", found.hessian_residual);

@@ -31,15 +31,16 @@ fn options(tolerance: f64) -> SolveOptions {
 /// ℓ = 2⌈1.5 d_eff(μ)⌉ + 1: mean κ of (F̂ + μI)^{-1/2}(F + μI)(F̂ + μI)^{-1/2} over 100 sketches.
 #[test]
 fn the_published_sketch_size_keeps_the_mean_condition_below_28() {
-    let d = 120;
-    for (name, eigenvalues) in [
-        ("j⁻¹", (0..d).map(|j| 1.0 / (1 + j) as f64).collect::<Vec<_>>()),
-        ("j⁻²", (0..d).map(|j| 1.0 / ((1 + j) * (1 + j)) as f64).collect()),
-        ("0.8ʲ", (0..d).map(|j| 0.8_f64.powi(j as i32)).collect()),
+    let d = 200;
+    for (name, mu, eigenvalues) in [
+        ("j⁻¹", 0.1, (0..d).map(|j| 1.0 / (1 + j) as f64).collect::<Vec<_>>()),
+        ("j⁻²", 1e-2, (0..d).map(|j| 1.0 / ((1 + j) * (1 + j)) as f64).collect()),
+        ("0.95ʲ", 0.1, (0..d).map(|j| 0.95_f64.powi(j as i32)).collect()),
+        ("flat beyond a head of 5", 0.1, (0..d).map(|j| if j < 5 { 1.0 } else { 0.01 }).collect()),
     ] {
-        let mu = 1e-2;
         let effective: f64 = eigenvalues.iter().map(|s| s / (s + mu)).sum();
-        let size = (2 * (1.5 * effective).ceil() as usize + 1).min(d);
+        let size = 2 * (1.5 * effective).ceil() as usize + 1;
+        assert!(size < d, "{name}: a sketch of {size} columns shows nothing");
         let (f, case) = matrix(Key::new(1), &eigenvalues);
         let conditions = par::map((0..100).collect(), |i: u64| {
             let mut sketch = sketch(size, Key::new(2).child(i), d);

@@ -1,5 +1,8 @@
 //! The registered problems, one that brings no second derivatives of its own, and data cleaning with a fault at a time.
 
+use nhgd::bilevel::certified_nhgd;
+use nhgd::curvature::CurvatureConfig;
+use nhgd::dense::norm;
 use nhgd::gradient::GradientBlock;
 use nhgd::inverse::KnownCurvature;
 use nhgd::model::{FisherIdentity, FisherKind};
@@ -271,4 +274,22 @@ fn kinds_of_score_and_a_fisher_matrix_that_are_not_claimed_are_not_asked_for() {
     // A kind that is there although it was said not to be.
     let report = faulty(Fault::None, ProblemClaims { kinds: &kinds, ..Default::default() });
     caught("a kind too many", &report, "a kind of score that is not claimed is refused");
+}
+
+/// A problem that does not say that its losses are convex has no bound from a residual; and what its Hessian has beyond Fisher matrix
+/// and Λ is measured by itself: here −Λ, since Λ is said to be twice what it is.
+#[test]
+fn a_surrogate_is_measured_by_itself_and_certifies_nothing() {
+    let problem = small_cleaning();
+    let problem = Faulty { problem: &problem, fault: Fault::KnownCurvatureTwice };
+    let key = Key::new(3);
+    let (v, theta) = (key.child(0).stream().normals(problem.outer_dim()), key.child(1).stream().normals(problem.inner_dim()));
+    let rows = problem.scores(&v, &theta, Batch::All, FisherKind::Expected, key).unwrap();
+    let mut curvature = CurvatureConfig::default_of("frequent-directions").unwrap().build(problem.inner_dim(), key).unwrap();
+    curvature.absorb(&rows).unwrap();
+    let found = certified_nhgd(&problem, &v, &theta, &*curvature.approximate().unwrap(), 0.1, None).unwrap();
+    assert_eq!((found.residual, found.total), (None, None));
+    let ridge = 0.5 * problem.known_curvature(&v).unwrap().entry(0);
+    let expected = ridge * norm(&found.inverse_hvp.midpoint);
+    assert!((found.surrogate.unwrap() / expected - 1.0).abs() < 1e-9, "{:?} for {expected:e}", found.surrogate);
 }

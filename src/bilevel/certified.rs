@@ -1,13 +1,15 @@
 //! A hypergradient with a certificate. Three statements of different kinds stand beside each other and are never mixed: how far the
 //! sketch may be from the matrix that it was fed (per coordinate and in norm); what one Hessian product shows of the step from that
-//! matrix to the Hessian (the surrogate); and a bound of the distance to ∇Φ itself, inner suboptimality included, where the
+//! matrix to the Hessian, the surrogate measured by itself; and a bound of the distance to ∇Φ itself, inner suboptimality included, where the
 //! problem knows its constants (the structure of Ehrhardt & Roberts 2023).
 
 use crate::curvature::Approximation;
-use crate::dense::{axpy, difference, norm};
-use crate::error::Result;
-use crate::inverse::{Bound, Certainty, Certified, residual_bound};
+use crate::dense::{Matrix, axpy, difference, norm};
+use crate::error::{Error, Result};
+use crate::inverse::{Bound, Certified, KnownCurvature, residual_bound};
+use crate::model::FisherKind;
 use crate::problem::{OuterGradient, Problem};
+use crate::rng::Key;
 use crate::samples::Batch;
 
 /// ĥ = ∇_v f − Jᵀc with c the midpoint of what (F + Λ + μI)⁻¹b can be.
@@ -22,16 +24,20 @@ pub struct CertifiedHypergradient {
     pub coordinates: Option<Vec<f64>>,
     /// A bound of ‖ĥ − h‖.
     pub norm: Option<f64>,
-    /// ‖(H + μI)c − b‖ with the Hessian H over all samples: the part of it that the sketch does not explain is the surrogate.
+    /// ‖(H + μI)c − b‖ with the Hessian H over all samples: surrogate, sampling and sketch together.
     pub hessian_residual: f64,
-    /// The radius for which H⁻¹b, no damping, is certified by that one product: surrogate, sketch, damping and solver together.
-    pub residual: Bound,
+    /// ‖(H − Λ − F_θ)c‖, F_θ the expected Fisher matrix of all samples at θ: the surrogate's part of it, measured by itself. `None` where the problem
+    /// has no expected rows.
+    pub surrogate: Option<f64>,
+    /// The radius for which H⁻¹b, no damping, is certified by one Hessian product: surrogate, sketch, damping and solver together.
+    /// `None` where the problem does not say that H ≽ Λ: without [`constants`](Problem::constants), as for a loss that is not convex.
+    pub residual: Option<Bound>,
     /// A bound of ‖ĥ − ∇Φ(v)‖; `None` where the problem does not know its constants.
     pub total: Option<f64>,
 }
 
 /// ĥ with its certificates at (v, θ), all samples; the sketch's is deterministic, or fails with a probability of at most `failure`.
-/// Costs two solves with F̂, one Hessian product, and d1 rows of J.
+/// Costs two solves with F̂, one Hessian product, one product with the expected rows of all samples, and d1 rows of J.
 ///
 /// # Errors
 /// [`Error::Unsupported`](crate::Error::Unsupported) for a family without an interval, [`Error::Argument`](crate::Error::Argument) for a damping
@@ -65,12 +71,13 @@ pub fn certified_nhgd(
     let product = problem.hvp(v, theta, Batch::All, c)?;
     let residual = difference(&b, &product);
     let damped: Vec<f64> = residual.iter().zip(c).map(|(r, c)| r - damping * c).collect();
-    let residual_radius = residual_bound(&residual, &regularizer)?;
-    let total = match (problem.constants(v)?, cross_norm) {
-        (Some(constants), Some(cross_norm)) => {
+    let constants = problem.constants(v)?;
+    let residual_radius = constants.map(|_| residual_bound(&residual, &regularizer)).transpose()?;
+    let total = match (constants, residual_radius, cross_norm) {
+        (Some(constants), Some(by_residual), Some(cross_norm)) => {
             let suboptimality = norm(&problem.grad_inner(v, theta, Batch::All)?) / constants.strong_convexity;
             let drift = (constants.right_hand_side + constants.hessian * norm(c)) * suboptimality / constants.strong_convexity;
-            let error_of_q = residual_radius.radius + drift;
+            let error_of_q = by_residual.radius + drift;
             Some(
                 (constants.outer_gradient + constants.cross * norm(c)) * suboptimality
                     + (cross_norm + constants.cross * suboptimality) * error_of_q,
@@ -78,13 +85,34 @@ pub fn certified_nhgd(
         }
         _ => None,
     };
+    let surrogate = surrogate_product(problem, v, theta, (&regularizer, c, &product))?;
     Ok(CertifiedHypergradient {
         value,
         coordinates,
         norm: norm_bound,
         hessian_residual: norm(&damped),
-        residual: Bound { certainty: Certainty::Deterministic {}, ..residual_radius },
+        surrogate,
+        residual: residual_radius,
         total,
         inverse_hvp,
     })
+}
+
+/// ‖(H − Λ − F_θ)c‖ from Hc.
+fn surrogate_product(
+    problem: &dyn Problem,
+    v: &[f64],
+    theta: &[f64],
+    (regularizer, c, product): (&KnownCurvature, &[f64], &[f64]),
+) -> Result<Option<f64>> {
+    // The expected kind draws nothing: any key will do.
+    let rows = match problem.scores(v, theta, Batch::All, FisherKind::Expected, Key::new(0)) {
+        Err(Error::Unsupported { .. }) => return Ok(None),
+        rows => rows?,
+    };
+    let fisher = rows.accumulate(&rows.project(&Matrix::column(c.to_vec()))?)?;
+    let mut rest = product.to_vec();
+    axpy(-1.0 / rows.samples() as f64, fisher.as_slice(), &mut rest);
+    rest.iter_mut().enumerate().for_each(|(i, r)| *r -= regularizer.entry(i) * c[i]);
+    Ok(Some(norm(&rest)))
 }

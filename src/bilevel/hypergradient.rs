@@ -1,10 +1,11 @@
 //! Estimators of the hypergradient ∇_v f − JᵀH⁻¹b at a given (v, θ), usable alone. They differ in how they come by q ≈ H⁻¹b:
-//! a dense solve, conjugate gradients or Neumann's series on Hessian products, or an approximation of the Fisher matrix.
+//! a dense solve, conjugate gradients (with or without a sketch as preconditioner) or Neumann's series on Hessian products, or an
+//! approximation of the Fisher matrix.
 
-use crate::curvature::{Approximation, CurvatureConfig};
+use crate::curvature::{Approximation, CurvatureConfig, NystromConfig};
 use crate::dense::{add_scaled, relative_error};
 use crate::error::{Result, Status};
-use crate::inverse::{self, NeumannStep, SolveOptions, conjugate_gradients};
+use crate::inverse::{self, NeumannStep, PcgOptions, SolveOptions, conjugate_gradients, preconditioned_conjugate_gradients};
 use crate::model::FisherKind;
 use crate::operator::FromFn;
 use crate::oracle::{self, Check};
@@ -70,6 +71,28 @@ pub fn cg(problem: &dyn Problem, v: &[f64], theta: &[f64], sampling: Sampling<'_
     let hessian = FromFn::new(problem.inner_dim(), |u: &[f64]| problem.hvp(v, theta, sampling.inner, u));
     assemble(problem, (v, theta), sampling, |b| {
         let report = conjugate_gradients(&hessian, b, options)?;
+        Ok((report.solution, report.products, report.status))
+    })
+}
+
+/// q by conjugate gradients on Hessian products, preconditioned with (F̂ + Λ + μI)⁻¹: what the sketch errs is mended by a few products
+/// with the Hessian itself. An indefinite Hessian is a status, as in [`cg`].
+///
+/// # Errors
+/// [`Error::Argument`](crate::Error::Argument) for bad options or a Λ + μI that is singular, and whatever the problem meets.
+pub fn pcg(
+    problem: &dyn Problem,
+    v: &[f64],
+    theta: &[f64],
+    sampling: Sampling<'_>,
+    (approximation, damping): (&dyn Approximation, f64),
+    options: PcgOptions,
+) -> Result<Hypergradient> {
+    let known = problem.known_curvature(v)?.plus(damping)?;
+    let inverse = approximation.inverse(&known)?;
+    let hessian = FromFn::new(problem.inner_dim(), |u: &[f64]| problem.hvp(v, theta, sampling.inner, u));
+    assemble(problem, (v, theta), sampling, |b| {
+        let report = preconditioned_conjugate_gradients(&hessian, inverse.as_ref(), b, options)?.solve;
         Ok((report.solution, report.products, report.status))
     })
 }
@@ -152,5 +175,14 @@ pub fn check_estimators(problem: &dyn Problem, key: Key) -> Result<Vec<Check>> {
         let estimate = nhgd(problem, &v, &theta, sampling, curvature.approximate()?.as_ref(), 0.0)?;
         checks.push(check(&format!("hypergradient `nhgd`, {name}, expected Fisher of all rows = oracle"), estimate, 1e-8));
     }
+    // Any sketch will do as a preconditioner: here of a few drawn rows, and small.
+    let mut curvature =
+        CurvatureConfig::Nystrom(NystromConfig { sketch_size: 8, ..Default::default() }).build(problem.inner_dim(), key)?;
+    let few: Vec<usize> = (0..problem.inner_samples().min(64)).collect();
+    curvature.absorb(&problem.scores(&v, &theta, Batch::Indices(&few), FisherKind::Sampled, key)?)?;
+    let options =
+        PcgOptions { solve: SolveOptions { tolerance: 1e-12, max_iterations: 10_000 }, trial_products: 0, ..PcgOptions::default() };
+    let estimate = pcg(problem, &v, &theta, sampling, (curvature.approximate()?.as_ref(), 1e-2), options)?;
+    checks.push(check("hypergradient `pcg`, preconditioned with a sketch = oracle", estimate, 1e-8));
     Ok(checks)
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use certified::{CertifiedHypergradient, certified_nhgd};
 pub use exact::{Config as ExactConfig, Exact};
-pub use hypergradient::{Hypergradient, Sampling, cg, check_estimators, exact, neumann, nhgd};
+pub use hypergradient::{Hypergradient, Sampling, cg, check_estimators, exact, neumann, nhgd, pcg};
 pub use nhgd::{Config as NhgdConfig, CurvatureRows, Nhgd, Start};
 pub use run::{Ended, Observer, Outcome, Phase, Stop, resume, run};
 pub use schedule::{SampleCount, StepSize};

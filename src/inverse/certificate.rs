@@ -74,7 +74,18 @@ pub fn smallest(bounds: &[Bound]) -> Option<Bound> {
     Some(Bound { certainty, ..*best })
 }
 
-/// After an iterative solve with a matrix H ≽ Λ_R: ‖x̂ − H⁻¹b‖ ≤ min(√(rᵀΛ_R⁻¹r/λ_min(Λ_R)), ‖r‖/λ_min(Λ_R)), r = b − Hx̂ recomputed.
+/// The smallest bound of ‖x̂ − (F + Λ')⁻¹v‖ for an estimate x̂, come by in any way, that brackets of the same matrix give (of several sketches, or
+/// of one with and without probes); with the residual r = v − (F + Λ')x̂, where one more pass over the stream gave it, the sharper ones too.
+///
+/// # Errors
+/// As [`Bracket::bound_of`], and [`Error::Argument`] for no brackets.
+pub fn certify_estimate(brackets: &[&Bracket<'_>], v: &[f64], estimate: &[f64], residual: Option<&[f64]>) -> Result<Bound> {
+    let bounds = brackets.iter().map(|bracket| bracket.bound_of(v, estimate, residual)).collect::<Result<Vec<_>>>()?;
+    smallest(&bounds).ok_or_else(|| Error::argument("brackets", "at least one with a finite bound", bounds.len()))
+}
+
+/// After an iterative solve with a matrix H ≽ Λ_R: ‖x̂ − H⁻¹b‖ ≤ min(√(rᵀΛ_R⁻¹r/λ_min(Λ_R)), ‖r‖/λ_min(Λ_R)), r = b − Hx̂ recomputed. It is as
+/// certain as r: what the product Hx̂ rounded is not in it.
 ///
 /// # Errors
 /// [`Error::Shape`], [`Error::Argument`] for a singular Λ_R.
@@ -327,6 +338,27 @@ impl<'a> Bracket<'a> {
         let solved = self.solve(residual)?;
         let form = dot(residual, &solved.upper).max(0.0) + 2.0 * norm(residual) * solved.rounding;
         Ok(Bound { name: "energy", radius: (form / self.lower.min_eigenvalue()).sqrt(), certainty: self.certainty })
+    }
+
+    /// The smallest of the bounds for an estimate x̂ of (F + Λ')⁻¹v that this bracket gives: the ellipsoid of v, and where the residual
+    /// on the streamed matrix is known, the energy bound and the ellipsoid of the residual. All rest on one interval, so that choosing among them
+    /// costs no certainty.
+    ///
+    /// # Errors
+    /// As [`solve`](Self::solve).
+    pub fn bound_of(&self, v: &[f64], estimate: &[f64], residual: Option<&[f64]>) -> Result<Bound> {
+        check_len("estimate", estimate.len(), v.len())?;
+        check_finite("estimate", estimate)?;
+        let mut best = Bound { name: "ellipsoid", radius: self.solve(v)?.radius_of(estimate), certainty: self.certainty };
+        if let Some(residual) = residual {
+            let (_, _, of_residual) = self.refine(estimate, residual)?;
+            for bound in [self.energy_bound(residual)?, of_residual] {
+                if bound.radius < best.radius {
+                    best = bound;
+                }
+            }
+        }
+        Ok(best)
     }
 
     /// As [`energy_bound`](Self::energy_bound), refined: x − x̂ = (F + Λ')⁻¹r is itself bracketed, so that x̂ + c_r is an estimate

@@ -13,7 +13,9 @@ mod row_space;
 mod solve;
 mod woodbury;
 
-pub use certificate::{Bound, Bracket, Certainty, Certified, Enclosure, Interval, Parts, residual_bound, smallest};
+pub use certificate::{
+    Bound, Bracket, Certainty, Certified, Enclosure, Interval, Parts, certify_estimate, residual_bound, smallest,
+};
 pub use cg::conjugate_gradients;
 pub use damping::{Damping, DampingRange, choose_damping};
 pub use known::KnownCurvature;

@@ -125,7 +125,8 @@ pub trait Problem: Send + Sync {
         Ok(None)
     }
 
-    /// The constants that turn ‖∇_θ g‖ into a bound of what an inexact θ costs; `None` where they are not known.
+    /// The constants that turn ‖∇_θ g‖ into a bound of what an inexact θ costs; `None` where they are not known, or the losses are not convex in
+    /// θ: whoever gives constants says that H ≽ Λ too.
     ///
     /// # Errors
     /// See [`Problem`].
