@@ -1,6 +1,6 @@
-//! Quantiles of the distributions that bounds and intervals are made of. The only file that names `statrs`.
+//! Quantiles and probabilities of the distributions that bounds and intervals are made of. The only file that names `statrs`.
 
-use statrs::distribution::{Beta, ChiSquared, ContinuousCDF, Normal, StudentsT};
+use statrs::distribution::{Beta, Binomial, ChiSquared, ContinuousCDF, DiscreteCDF, Normal, StudentsT};
 
 use crate::error::{Error, Result, check_positive};
 
@@ -52,6 +52,15 @@ pub fn beta_quantile(a: f64, b: f64, p: f64) -> Result<f64> {
     Ok(Beta::new(a, b).map_err(|e| failed("beta quantile", e))?.inverse_cdf(p))
 }
 
+/// The probability of at most `count` successes in n independent trials of probability p.
+///
+/// # Errors
+/// [`Error::Argument`] for a p outside (0, 1).
+pub fn binomial_probability(n: u64, p: f64, count: u64) -> Result<f64> {
+    check_probability(p)?;
+    Ok(Binomial::new(p, n).map_err(|e| failed("binomial probability", e))?.cdf(count))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,10 +84,21 @@ mod tests {
     }
 
     #[test]
+    fn binomial_probabilities_equal_their_sums() {
+        // 2⁻¹⁰ Σ C(10, k): 1, 11, 56, 176 of 1024.
+        for (count, sum) in [(0, 1.0), (1, 11.0), (2, 56.0), (3, 176.0), (10, 1024.0)] {
+            let found = binomial_probability(10, 0.5, count).unwrap();
+            assert!((found - sum / 1024.0).abs() < 1e-13, "{found}");
+        }
+        assert!((binomial_probability(2000, 0.99, 1999).unwrap() - (1.0 - 0.99_f64.powi(2000))).abs() < 1e-12);
+    }
+
+    #[test]
     fn what_is_no_probability_is_refused() {
         for p in [0.0, 1.0, -0.1, f64::NAN] {
             assert_eq!(chi_square_quantile(3.0, p).unwrap_err().offending_argument(), Some("probability"));
         }
+        assert!(binomial_probability(3, 0.0, 1).is_err());
         assert!(chi_square_quantile(0.0, 0.5).is_err() && beta_quantile(1.0, f64::NAN, 0.5).is_err());
     }
 }

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::coverage::check_confidence;
 use crate::error::{Error, Result, check_finite, check_len, check_positive};
 use crate::special::student_quantile;
 
@@ -66,9 +67,7 @@ fn mean_with_limits(argument: &'static str, values: &[f64], confidence: f64) -> 
     if values.len() < 2 {
         return Err(Error::argument(argument, "at least 2", values.len()));
     }
-    if !(confidence > 0.0 && confidence < 1.0) {
-        return Err(Error::argument("confidence", "a probability inside (0, 1)", confidence));
-    }
+    check_confidence(confidence)?;
     let n = values.len() as f64;
     let mean = values.iter().sum::<f64>() / n;
     let deviation = (values.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / (n - 1.0)).sqrt();
