@@ -7,5 +7,5 @@ pub mod slope;
 pub mod verdict;
 
 pub use coverage::{FailureRate, Quantile, quantile_with_limits};
-pub use slope::{Slope, log_log_slope, slope_with_limits};
+pub use slope::{Slope, log_log_slope, mean_with_limits, slope_with_limits};
 pub use verdict::{Claim, Judgement, Measured, Rule, Verdict};

@@ -116,6 +116,9 @@ pub trait Experiment: Send + Sync {
     /// The number of pieces.
     fn pieces(&self) -> usize;
 
+    /// What a piece costs, roughly, in microseconds of one core. Only the time left depends on it.
+    fn work(&self, piece: usize) -> u64;
+
     /// How its pieces may be run.
     fn concurrency(&self) -> Concurrency {
         Concurrency::Parallel
