@@ -75,7 +75,9 @@ fn non_finite(table: &DeTable<'_>) -> Option<(String, Span)> {
 
 /// Where the key `name` stands in the table or anything in it.
 pub fn find_key(table: &DeTable<'_>, name: &str) -> Option<Span> {
-    table.iter().find_map(|(key, value)| if key.get_ref() == name { Some(key.span()) } else { find_in_value(value.get_ref(), name) })
+    table
+        .iter()
+        .find_map(|(key, value)| if key.get_ref() == name { Some(key.span()) } else { find_in_value(value.get_ref(), name) })
 }
 
 /// Where the key `name` stands in anything in the value.

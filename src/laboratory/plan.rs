@@ -107,7 +107,9 @@ impl Chosen {
             settings.insert(key.get_ref().to_string(), value);
             self.experiment = (self.entry.build)(settings.clone()).map_err(|e| source.decoding(&e, Some(key.span())))?;
         }
-        self.experiment.validate().map_err(|e| source.error(e.offending_argument().and_then(|name| place(table, name)), e.to_string()))
+        self.experiment
+            .validate()
+            .map_err(|e| source.error(e.offending_argument().and_then(|name| place(table, name)), e.to_string()))
     }
 }
 

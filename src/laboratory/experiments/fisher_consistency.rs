@@ -274,8 +274,7 @@ impl Experiment for FisherConsistency {
                 self.replicates
             ),
             drawing: Drawing::Curves {
-                y: Axis::log("‖F_n − H‖ / ‖H‖ (no unit)"),
-                panels: MODELS.into_iter().map(panel).collect(),
+                y: Axis::log("‖F_n − H‖ / ‖H‖ (no unit)"), panels: MODELS.into_iter().map(panel).collect()
             },
         }]
     }
