@@ -11,7 +11,7 @@ use crate::dense::Matrix;
 use crate::error::{Error, Result, check_count, check_positive};
 use crate::experiment::record::{Table, cell};
 use crate::laboratory::picture::{Axis, Band, Center, Drawing, Layer, Panel, Picture};
-use crate::laboratory::{Bench, CONFIDENCE, Experiment, Findings, Pieces, Registered, Rows, Size, settings_of};
+use crate::laboratory::{Bench, CONFIDENCE, Experiment, Findings, Pieces, Registered, Rows, Size, rounded, settings_of};
 use crate::model::{FisherKind, Model};
 use crate::rng::Key;
 use crate::samples::Samples;
@@ -111,7 +111,7 @@ impl FisherConsistency {
         for (kind, errors) in FisherKind::ALL.into_iter().zip(errors) {
             for (n, error) in self.rows.iter().zip(errors) {
                 let names = [model.to_owned(), kind.name().to_owned(), replicate.to_string(), n.to_string()];
-                rows.push(names.into_iter().chain([error, error / population.norm()].map(cell)));
+                rows.push(names.into_iter().chain([error, error / population.norm()].map(rounded)));
             }
         }
         Ok(rows)

@@ -4,8 +4,9 @@
 mod fisher_consistency;
 pub mod populations;
 mod replicates;
+mod sgd_path;
 
 use super::Entry;
 
 /// Every experiment, in the order in which they are run. Adding one is its file and one line here.
-pub const REGISTRY: &[Entry] = &[Entry::of::<fisher_consistency::FisherConsistency>()];
+pub const REGISTRY: &[Entry] = &[Entry::of::<fisher_consistency::FisherConsistency>(), Entry::of::<sgd_path::SgdPath>()];
