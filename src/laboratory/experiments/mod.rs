@@ -2,6 +2,7 @@
 //! read back from tables replicate by replicate.
 
 mod fisher_consistency;
+mod misspecified;
 pub mod populations;
 mod replicates;
 mod sgd_path;
@@ -9,4 +10,8 @@ mod sgd_path;
 use super::Entry;
 
 /// Every experiment, in the order in which they are run. Adding one is its file and one line here.
-pub const REGISTRY: &[Entry] = &[Entry::of::<fisher_consistency::FisherConsistency>(), Entry::of::<sgd_path::SgdPath>()];
+pub const REGISTRY: &[Entry] = &[
+    Entry::of::<fisher_consistency::FisherConsistency>(),
+    Entry::of::<sgd_path::SgdPath>(),
+    Entry::of::<misspecified::Misspecified>(),
+];

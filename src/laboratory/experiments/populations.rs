@@ -334,3 +334,137 @@ impl Linear {
 pub fn outer_products(model: &dyn Model, samples: &Samples, theta: &[f64], kind: FisherKind, key: Key) -> Result<Matrix> {
     model.scores(Weighted::ones(samples, Batch::All), theta, kind, key)?.scatter()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dense::relative_error;
+    use crate::laboratory::CONFIDENCE;
+
+    /// A softmax population of 3 classes and a Gaussian one, both wrong for their models.
+    fn populations() -> [Population; 2] {
+        let points = normal_points(12, 3, Key::new(1));
+        let mut law = softmax_law(&points, &Key::new(2).stream().normals(9)).unwrap();
+        law.scale(0.8);
+        law.as_mut_slice().iter_mut().for_each(|p| *p += 0.2 / 3.0);
+        let means = Key::new(3).stream().normals(12);
+        [Population::softmax(points.clone(), law).unwrap(), Population::gaussian(points, 0.7, means, 1.3).unwrap()]
+    }
+
+    /// Every point once: where labels do not matter, the models' own sums are those of the population.
+    fn enumerated(population: &Population) -> Samples {
+        let n = population.points.ncols();
+        let targets = match &population.labels {
+            Labels::Classes(law) => Targets::classes(vec![0; n], law.nrows()).unwrap(),
+            Labels::Real { means, .. } => Targets::real(means.clone()).unwrap(),
+        };
+        Samples::new(population.features.clone(), targets).unwrap()
+    }
+
+    #[test]
+    fn the_sums_equal_the_models_own_where_labels_do_not_matter() {
+        for population in populations() {
+            let (samples, model) = (enumerated(&population), population.model());
+            let theta = Key::new(4).stream().normals(model.dim());
+            let data = Weighted::ones(&samples, Batch::All);
+            let close = |a: Matrix, b: Matrix| assert!(relative_error(a.as_slice(), b.as_slice()) < 1e-13, "{}", model.name());
+            close(population.hessian(&theta).unwrap(), model.hessian(data, &theta).unwrap());
+            close(population.fisher(&theta, FisherKind::Expected).unwrap(), model.expected_fisher(data, &theta).unwrap());
+            close(population.fisher(&theta, FisherKind::Sampled).unwrap(), model.expected_fisher(data, &theta).unwrap());
+        }
+    }
+
+    /// Observed labels: of softmax every label at every point, weighted by its probability; of Gaussian targets two points with the mean and
+    /// variance of the law.
+    #[test]
+    fn the_fisher_matrix_of_observed_labels_equals_an_enumeration_through_the_model() {
+        for population in populations() {
+            let n = population.points.ncols();
+            let theta = Key::new(4).stream().normals(population.model().dim());
+            let copies = match &population.labels {
+                Labels::Classes(law) => law.nrows(),
+                Labels::Real { .. } => 2,
+            };
+            let indices: Vec<usize> = (0..n).flat_map(|i| vec![i; copies]).collect();
+            let (targets, weights): (Targets, Vec<f64>) = match &population.labels {
+                Labels::Classes(law) => {
+                    let labels = (0..n * copies).map(|row| (row % copies) as u32).collect();
+                    let weights = (0..n * copies).map(|row| law[(row % copies, row / copies)] * copies as f64).collect();
+                    (Targets::classes(labels, copies).unwrap(), weights)
+                }
+                Labels::Real { means, variance } => {
+                    let target = |row: usize| means[row / 2] + if row % 2 == 0 { variance.sqrt() } else { -variance.sqrt() };
+                    (Targets::real((0..2 * n).map(target).collect()).unwrap(), vec![1.0; 2 * n])
+                }
+            };
+            let samples = Samples::new(population.features.select(&indices).unwrap(), targets).unwrap();
+            let data = Weighted { samples: &samples, batch: Batch::All, weights: Some(&weights) };
+            let mut found = population.model().scores(data, &theta, FisherKind::Empirical, Key::new(0)).unwrap().scatter().unwrap();
+            found.scale(1.0 / (n * copies) as f64);
+            let expected = population.fisher(&theta, FisherKind::Empirical).unwrap();
+            assert!(relative_error(found.as_slice(), expected.as_slice()) < 1e-13, "{}", population.model().name());
+        }
+    }
+
+    /// n E‖F_n − E F_n‖² by simulation.
+    fn simulated(
+        draw: impl Fn(Key) -> Samples,
+        (model, theta): (&dyn Model, &[f64]),
+        mean: &Matrix,
+        kind: FisherKind,
+    ) -> (f64, f64) {
+        let n = 400;
+        let run = |r: u64| {
+            let key = Key::new(7).child(r);
+            let mut found = outer_products(model, &draw(key), theta, kind, key.named("labels")).unwrap();
+            found.scale(1.0 / n as f64);
+            found.add_scaled(-1.0, mean).unwrap();
+            found.norm().powi(2) * n as f64
+        };
+        let values: Vec<f64> = (0..400).map(run).collect();
+        crate::bounds::mean_with_limits("values", &values, 0.999).unwrap()
+    }
+
+    #[test]
+    fn fresh_samples_have_the_law_and_the_scatter_that_are_summed() {
+        assert!(CONFIDENCE < 0.999);
+        for population in populations() {
+            let theta = population.minimizer(0.1).unwrap();
+            for kind in FisherKind::ALL {
+                let mean = population.fisher(&theta, kind).unwrap();
+                let at = (population.model(), theta.as_slice());
+                let (found, half) = simulated(|key| population.draw(400, key).unwrap(), at, &mean, kind);
+                let expected = population.scatter(&theta, kind).unwrap();
+                assert!((found - expected).abs() < half, "{kind:?}: {found} ± {half} for {expected}");
+                // Another mean is noticed.
+                let mut wrong = mean.clone();
+                wrong.scale(1.2);
+                let (found, half) = simulated(|key| population.draw(400, key).unwrap(), at, &wrong, kind);
+                assert!((found - expected).abs() > half);
+            }
+        }
+        let linear = Linear::new(4, 0.5, Key::new(8)).unwrap();
+        for kind in FisherKind::ALL {
+            let at = (linear.model(), linear.theta());
+            let (found, half) = simulated(|key| linear.draw(400, key).unwrap(), at, &linear.hessian(), kind);
+            assert!((found - linear.scatter(kind)).abs() < half, "{kind:?}: {found} ± {half} for {}", linear.scatter(kind));
+        }
+    }
+
+    #[test]
+    fn the_minimizer_has_no_gradient_and_less_loss_than_its_neighbours() {
+        for population in populations() {
+            for ridge in [0.0, 0.1] {
+                let theta = population.minimizer(ridge).unwrap();
+                let mut gradient = population.gradient(&theta);
+                axpy(ridge, &theta, &mut gradient);
+                assert!(norm(&gradient) < 1e-11);
+                // The gradient by the model, on a large sample: zero within its noise without a ridge, -ridge θ with one.
+                let samples = population.draw(200_000, Key::new(9)).unwrap();
+                let mut sampled = population.model().gradient(Weighted::ones(&samples, Batch::All), &theta).unwrap();
+                axpy(ridge, &theta, &mut sampled);
+                assert!(norm(&sampled) < 0.02, "{}", norm(&sampled));
+            }
+        }
+    }
+}

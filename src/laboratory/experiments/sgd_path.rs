@@ -359,7 +359,7 @@ impl Experiment for SgdPath {
         let mut findings = Findings::default();
         let mut theory = Table::new(["schedule", "k", "frobenius_error"]);
         let mut quantiles = Table::new(["schedule", "k", "delta", "log_inverse_delta", "quantile", "low", "high", "growth"]);
-        let mut local = Table::new(["schedule", "k_from", "k_to", "k", "slope", "low", "high"]);
+        let mut local = Table::new(["schedule", "k_from", "k_to", "k", "slope", "low", "high", "claimed"]);
         for schedule in self.schedules() {
             let name = schedule.name();
             let curves = Curves::read(rows, &[("schedule", &name)], "k", "error")?;
@@ -377,7 +377,7 @@ impl Experiment for SgdPath {
             for i in 2..curves.x.len() {
                 let (from, to) = (curves.x[i - 2], curves.x[i]);
                 let slope = curves.between(from, to).slope()?;
-                let numbers = [from, to, (from * to).sqrt(), slope.mean, slope.lower, slope.upper];
+                let numbers = [from, to, (from * to).sqrt(), slope.mean, slope.lower, slope.upper, self.exponent];
                 local.push(std::iter::once(name.clone()).chain(numbers.map(cell)))?;
             }
             for (i, &k) in curves.x.iter().enumerate() {
@@ -426,13 +426,13 @@ impl Experiment for SgdPath {
                 file: Self::NAME.into(),
                 title: "The inverse that inner SGD builds on its way".into(),
                 caption: format!(
-                    "Relative error of Ĥₖ⁻¹ along inner SGD on a logistic model with d = {}: root mean square over {replicates} paths ({} for a constant α) \
+                    "Relative error of Ĥₖ⁻¹ in the Frobenius norm along inner SGD on a logistic model with d = {}: root mean square over {replicates} paths ({} for a constant α) \
                      with a band from the 5 % to the 95 % quantile; {decay}. Broken lines: the asymptotic value √(C/k + floor²), C that \
                      of fresh rows at θ*, the floor of a constant α to first order in α.",
                     self.dim, self.constant_replicates
                 ),
                 drawing: Drawing::Curves {
-                    y: Axis::log("‖Ĥₖ⁻¹ − H⁻¹‖_F / ‖H⁻¹‖_F (no unit)"),
+                    y: Axis::log("‖Ĥₖ⁻¹ − H⁻¹‖ / ‖H⁻¹‖ (no unit)"),
                     panels: vec![Panel {
                         verticals: fit.clone(),
                         ..panel(
@@ -457,14 +457,14 @@ impl Experiment for SgdPath {
                 file: table("quantiles"),
                 title: "Quantiles of the error along inner SGD".into(),
                 caption: format!(
-                    "Quantiles 1 − δ over {replicates} paths with distribution-free limits (order statistics, 97.5 % each), {decay}. Left: \
+                    "Quantiles 1 − δ of the relative error of Ĥₖ⁻¹ in the spectral norm over {replicates} paths with distribution-free limits (order statistics, 97.5 % each), {decay}. Left: \
                      against k. Right: at k = {} against log(1/δ); broken line: growth as √log(1/δ) from δ = {} on, which the quantiles \
                      stay below.",
                     self.last(),
                     self.deltas[0]
                 ),
                 drawing: Drawing::Curves {
-                    y: Axis::log("quantile of ‖Ĥₖ⁻¹ − H⁻¹‖ / ‖H⁻¹‖ (no unit)"),
+                    y: Axis::log("‖Ĥₖ⁻¹ − H⁻¹‖ / ‖H⁻¹‖ (no unit)"),
                     panels: vec![
                         Panel {
                             verticals: fit,
