@@ -13,7 +13,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::populations::{Population, normal_points, outer_products, softmax_law};
+use super::populations::{Population, errors_along, normal_points, softmax_law};
 use super::replicates::Curves;
 use crate::bounds::{Claim, Measured, Rule, mean_with_limits};
 use crate::dense::{Matrix, dot};
@@ -162,23 +162,6 @@ impl Scene {
         difference.add_scaled(-1.0, &self.target)?;
         Ok(difference.norm())
     }
-
-    /// ‖F_n − H‖ at each of the numbers of rows.
-    fn errors(&self, rows: &[usize], kind: FisherKind, key: Key) -> Result<Vec<f64>> {
-        let d = self.theta.len();
-        let (mut sum, mut absorbed) = (Matrix::zeros(d, d), 0);
-        let mut error_at = |&n: &usize| {
-            let key = key.child(n as u64);
-            // The same samples for every kind.
-            let samples = self.population.draw(n - absorbed, key)?;
-            absorbed = n;
-            sum.add_scaled(1.0, &outer_products(self.population.model(), &samples, &self.theta, kind, key.named("labels"))?)?;
-            let mut difference = self.target.clone();
-            difference.add_scaled(-1.0 / n as f64, &sum)?;
-            Ok(difference.norm())
-        };
-        rows.iter().map(&mut error_at).collect()
-    }
 }
 
 impl Misspecified {
@@ -257,8 +240,10 @@ impl Experiment for Misspecified {
             let key = bench.key.named(way.name()).child(replicate as u64);
             let size = scene.target.norm();
             let mut rows = Rows::default();
-            for kind in FisherKind::ALL {
-                for (n, error) in self.rows.iter().zip(scene.errors(&self.rows, kind, key)?) {
+            let at = (scene.population.model(), scene.theta.as_slice());
+            let errors = errors_along(at, &scene.target, &self.rows, |count, key| scene.population.draw(count, key), key)?;
+            for (kind, errors) in FisherKind::ALL.into_iter().zip(errors) {
+                for (n, error) in self.rows.iter().zip(errors) {
                     let names = [way.name().to_owned(), kind.name().to_owned(), replicate.to_string(), n.to_string()];
                     rows.push(names.into_iter().chain([rounded(error / size)]));
                 }

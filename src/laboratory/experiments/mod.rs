@@ -2,6 +2,7 @@
 //! read back from tables replicate by replicate.
 
 mod fisher_consistency;
+mod logistic;
 mod misspecified;
 pub mod populations;
 mod replicates;

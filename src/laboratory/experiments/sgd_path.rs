@@ -8,13 +8,18 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::logistic::Logistic;
 use super::replicates::Curves;
-use crate::bounds::{Claim, Measured, Quantile, Rule, mean_with_limits, quantile_with_limits};
-use crate::dense::{Cholesky, Matrix, dot, eigh, matvec, norm};
+use crate::bilevel::StepSize;
+use crate::bounds::{
+    self, Claim, InnerSgd, Iterates, Measured, PathBound, PathRows, Quantile, Rule, mean_with_limits, quantile_with_limits,
+    self_concordant_modulus,
+};
 use crate::error::{Error, Result, check_count, check_positive};
 use crate::experiment::record::{Table, cell};
-use crate::laboratory::picture::{Axis, Band, Drawing, Layer, Panel, Picture};
+use crate::laboratory::picture::{Axis, Band, Center, Drawing, Layer, Panel, Picture};
 use crate::laboratory::{Bench, CONFIDENCE, Experiment, Findings, Pieces, Registered, Rows, Size, rounded, settings_of};
+use crate::model::FisherKind;
 use crate::rng::Key;
 
 /// The settings.
@@ -69,35 +74,24 @@ impl Registered for SgdPath {
             slope_from: 300,
             exponent: -0.5,
             tolerance: 0.08,
-            decay_scale: 1.0,
+            decay_scale: 2.5,
             decay_offset: 200.0,
-            constant_steps: vec![1.0, 0.1],
+            constant_steps: vec![0.3, 0.03],
             deltas: vec![0.2, 0.1, 0.05, 0.01],
-            dim: 6,
+            dim: 5,
             points: 60,
-            truth_norm: 2.0,
-            ball: 4.0,
+            truth_norm: 1.0,
+            ball: 3.0,
             beta: 0.1,
         }
     }
 }
 
-/// How steps shrink.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Schedule {
-    /// α_k = c/(k + k₀), c in units of 1/λ_min(H).
-    Decaying { scale: f64, offset: f64 },
-    /// α.
-    Constant(f64),
-}
-
-impl Schedule {
-    fn name(self) -> String {
-        match self {
-            Self::Decaying { .. } => DECAYING.to_owned(),
-            Self::Constant(step) => format!("α = {step}"),
-        }
-    }
+/// Step sizes and their name.
+#[derive(Debug, Clone, PartialEq)]
+struct Schedule {
+    name: String,
+    step: StepSize,
 }
 
 /// The name of the decaying schedule.
@@ -107,147 +101,40 @@ const CONSTANT_TOLERANCE: f64 = 0.1;
 /// The same where the value is right to first order in α.
 const FLOOR_TOLERANCE: f64 = 0.2;
 
-/// Logistic regression on a finite population, everything at θ* known exactly.
-struct Logistic {
-    dim: usize,
-    /// Unit vectors, one after the other.
-    points: Vec<f64>,
-    /// P(y = 1 | x) at each point.
-    probabilities: Vec<f64>,
-    hessian: Matrix,
-    inverse: Matrix,
-    least: f64,
-}
-
-fn sigmoid(z: f64) -> f64 {
-    1.0 / (1.0 + (-z).exp())
-}
-
-fn inverse(a: &Matrix) -> Result<Matrix> {
-    let mut inverse = Matrix::identity(a.nrows());
-    Cholesky::new(a.clone())?.solve_in_place(&mut inverse)?;
-    Ok(inverse)
-}
-
-impl Logistic {
-    fn new(settings: &SgdPath, key: Key) -> Result<Self> {
-        let (d, n) = (settings.dim, settings.points);
-        let mut points = key.named("points").stream().normals(d * n);
-        for x in points.chunks_exact_mut(d) {
-            // Unequal directions, so that H is no multiple of the identity.
-            x.iter_mut().enumerate().for_each(|(j, x)| *x /= (j as f64 + 1.0).powf(0.25));
-            let length = norm(x);
-            x.iter_mut().for_each(|x| *x /= length);
-        }
-        let mut truth = key.named("truth").stream().normals(d);
-        let length = norm(&truth);
-        truth.iter_mut().for_each(|t| *t *= settings.truth_norm / length);
-        let probabilities: Vec<f64> = points.chunks_exact(d).map(|x| sigmoid(dot(x, &truth))).collect();
-        let mut logistic =
-            Self { dim: d, points, probabilities, hessian: Matrix::zeros(d, d), inverse: Matrix::zeros(d, d), least: 0.0 };
-        logistic.hessian = logistic.mean(|p, _| p * (1.0 - p));
-        let eigenvalues = eigh(&logistic.hessian)?.values;
-        logistic.least = eigenvalues.last().copied().unwrap_or(0.0);
-        check_positive("smallest eigenvalue of H", logistic.least)?;
-        logistic.inverse = inverse(&logistic.hessian)?;
-        Ok(logistic)
-    }
-
-    fn count(&self) -> usize {
-        self.probabilities.len()
-    }
-
-    fn point(&self, i: usize) -> &[f64] {
-        &self.points[i * self.dim..(i + 1) * self.dim]
-    }
-
-    /// E[weight(p, x) xxᵀ]
-    fn mean(&self, weight: impl Fn(f64, &[f64]) -> f64) -> Matrix {
-        let mut sum = Matrix::zeros(self.dim, self.dim);
-        for (i, &p) in self.probabilities.iter().enumerate() {
-            let x = self.point(i);
-            let w = weight(p, x) / self.count() as f64;
-            (0..self.dim).for_each(|b| (0..self.dim).for_each(|a| sum[(a, b)] += w * x[a] * x[b]));
-        }
-        sum
-    }
-
-    /// C = E‖H⁻¹s‖⁴ − ‖H⁻¹‖²_F.
-    fn scatter(&self) -> Result<f64> {
-        let mut sum = 0.0;
-        for (i, &p) in self.probabilities.iter().enumerate() {
-            let solved = matvec(&self.inverse, self.point(i))?;
-            // E (p − y)⁴
-            sum += (p * (1.0 - p).powi(4) + (1.0 - p) * p.powi(4)) * dot(&solved, &solved).powi(2);
-        }
-        Ok(sum / self.count() as f64 - self.inverse.norm().powi(2))
-    }
-
-    /// ‖(H + B)⁻¹ − H⁻¹‖_F for a constant α.
-    fn floor(&self, step: f64) -> Result<f64> {
-        let mut biased = self.mean(|p, x| 0.5 * step * (p * (1.0 - p)).powi(2) * dot(x, x));
-        biased.add_scaled(1.0, &self.hessian)?;
-        let mut difference = inverse(&biased)?;
-        difference.add_scaled(-1.0, &self.inverse)?;
-        Ok(difference.norm())
-    }
-
-    /// Σ s sᵀ at each of the numbers of steps, from θ_0 = 0.
-    fn path(&self, settings: &SgdPath, schedule: Schedule, key: Key) -> Result<Vec<Matrix>> {
-        let d = self.dim;
-        let (mut samples, mut labels) = (key.named("x").stream(), key.named("y").stream());
-        let (mut theta, mut sum, mut found) = (vec![0.0; d], Matrix::zeros(d, d), Vec::new());
-        let mut k = 0;
-        for &steps in &settings.steps {
-            while k < steps {
-                let i = samples.below(self.count())?;
-                let x = self.point(i);
-                let label = f64::from(u8::from(labels.uniform() < self.probabilities[i]));
-                let residual = sigmoid(dot(x, &theta)) - label;
-                for b in 0..d {
-                    let weight = residual * residual * x[b];
-                    sum.col_mut(b).iter_mut().zip(x).for_each(|(sum, x)| *sum += weight * x);
-                }
-                let step = match schedule {
-                    Schedule::Decaying { scale, offset } => scale / self.least / (k as f64 + offset),
-                    Schedule::Constant(step) => step,
-                };
-                theta.iter_mut().zip(x).for_each(|(theta, x)| *theta -= step * residual * x);
-                let length = norm(&theta);
-                if length > settings.ball {
-                    theta.iter_mut().for_each(|theta| *theta *= settings.ball / length);
-                }
-                k += 1;
-            }
-            found.push(sum.clone());
-        }
-        Ok(found)
-    }
-
-    /// ‖Ĥ⁻¹ − H⁻¹‖ over ‖H⁻¹‖ in the spectral and in the Frobenius norm, Ĥ = (βI + sum)/k.
-    fn errors(&self, mut sum: Matrix, k: usize, beta: f64) -> Result<[f64; 2]> {
-        (0..self.dim).for_each(|j| sum[(j, j)] += beta);
-        sum.scale(1.0 / k as f64);
-        let mut difference = inverse(&sum)?;
-        difference.add_scaled(-1.0, &self.inverse)?;
-        let spectral = eigh(&difference)?.values.iter().fold(0.0, |largest: f64, value| largest.max(value.abs()));
-        Ok([spectral * self.least, difference.norm() / self.inverse.norm()])
-    }
-}
-
 impl SgdPath {
-    fn schedules(&self) -> Vec<Schedule> {
-        let decaying = Schedule::Decaying { scale: self.decay_scale, offset: self.decay_offset };
-        std::iter::once(decaying).chain(self.constant_steps.iter().map(|&step| Schedule::Constant(step))).collect()
+    fn population(&self, key: Key) -> Result<Logistic> {
+        Logistic::new(self.dim, self.points, self.truth_norm, key)
+    }
+
+    /// The decaying schedule for this λ_min(H), then the constant ones.
+    fn schedules(&self, least: f64) -> Vec<Schedule> {
+        let initial = self.decay_scale / least / self.decay_offset;
+        let decaying = Schedule { name: DECAYING.into(), step: StepSize { initial, power: 1.0, offset: self.decay_offset } };
+        let constant = |&step: &f64| Schedule { name: format!("α = {step}"), step: StepSize::constant(step) };
+        std::iter::once(decaying).chain(self.constant_steps.iter().map(constant)).collect()
+    }
+
+    /// The bounds of ‖Ĥ_k − H‖/‖H‖ and of ‖Ĥ_k⁻¹ − H⁻¹‖/‖H⁻¹‖ with probability 1 − δ by `bounds::sgd_path`, in the population's constants: unit
+    /// features, θ_0 = 0, θ and θ* in the ball.
+    fn bounds(&self, logistic: &Logistic, step: StepSize, k: usize, delta: f64) -> Result<[f64; 2]> {
+        let distance = self.truth_norm + self.ball;
+        let iterates = Iterates::new(InnerSgd {
+            strong_convexity: self_concordant_modulus(logistic.least, distance)?,
+            noise: 1.0,
+            gradient: 1.0,
+            initial_distance: self.truth_norm,
+            largest_distance: distance,
+            step,
+        })?;
+        let rows = PathRows::logistic(FisherKind::Empirical, 1.0)?;
+        let path = bounds::SgdPath::new(rows, self.dim, logistic.greatest, Some(iterates))?.after(k, delta)?;
+        // βI/k comes on top.
+        let path = PathBound { drift: path.drift + self.beta / k as f64, ..path };
+        Ok([path.total() / logistic.greatest, path.inverse(logistic.least, 0.0)? * logistic.least])
     }
 
     fn last(&self) -> usize {
         self.steps.last().copied().unwrap_or(0)
-    }
-
-    /// q(1 − δ) with joint limits for two of them: each has half of what may be missed.
-    fn quantile(values: &[f64], delta: f64) -> Result<Quantile> {
-        quantile_with_limits(values, 1.0 - delta, 0.5 * (1.0 + CONFIDENCE))
     }
 
     /// The claims' δ: all but the first.
@@ -256,9 +143,101 @@ impl SgdPath {
     }
 }
 
+/// q(1 − δ) with limits that hold jointly for two of them: each has half of what may be missed.
+fn quantile(values: &[f64], delta: f64) -> Result<Quantile> {
+    quantile_with_limits(values, 1.0 - delta, 0.5 * (1.0 + CONFIDENCE))
+}
+
 /// √(log(1/δ)/log(1/δ₀))
 fn growth(delta: f64, reference: f64) -> f64 {
     (delta.ln() / reference.ln()).sqrt()
+}
+
+/// The tables that follow from the experiment's own.
+struct Tables {
+    theory: Table,
+    local_slopes: Table,
+    quantiles: Table,
+    bounds: Table,
+}
+
+/// Adds a row: a schedule's name and numbers.
+fn push(table: &mut Table, name: &str, numbers: &[f64]) -> Result<()> {
+    table.push(std::iter::once(name.to_owned()).chain(numbers.iter().map(|&number| cell(number))))
+}
+
+impl Tables {
+    fn new() -> Self {
+        Self {
+            theory: Table::new(["schedule", "k", "frobenius_error"]),
+            local_slopes: Table::new(["schedule", "k_from", "k_to", "k", "slope", "low", "high", "claimed"]),
+            quantiles: Table::new(["schedule", "k", "delta", "log_inverse_delta", "quantile", "low", "high", "growth"]),
+            bounds: Table::new([
+                "schedule",
+                "k",
+                "delta",
+                "hessian_quantile",
+                "hessian_bound",
+                "inverse_quantile",
+                "inverse_bound",
+            ]),
+        }
+    }
+
+    fn named(self) -> Vec<(String, Table)> {
+        let Self { theory, local_slopes, quantiles, bounds } = self;
+        let tables = [("theory", theory), ("local-slopes", local_slopes), ("quantiles", quantiles), ("bounds", bounds)];
+        tables.into_iter().map(|(what, table)| (stem(what), table)).collect()
+    }
+
+    fn add_theory(&mut self, name: &str, steps: &[f64], expected: impl Fn(f64) -> Result<f64>) -> Result<()> {
+        steps.iter().try_for_each(|&k| push(&mut self.theory, name, &[k, expected(k)?]))
+    }
+
+    /// From each place to the next but one: a decade.
+    fn add_local_slopes(&mut self, name: &str, errors: &Curves, claimed: f64) -> Result<()> {
+        for ends in errors.x.windows(3) {
+            let (from, to) = (ends[0], ends[2]);
+            let slope = errors.between(from, to).slope()?;
+            let numbers = [from, to, (from * to).sqrt(), slope.mean, slope.lower, slope.upper, claimed];
+            push(&mut self.local_slopes, name, &numbers)?;
+        }
+        Ok(())
+    }
+
+    fn add_quantiles(&mut self, name: &str, errors: &Curves, deltas: &[f64]) -> Result<()> {
+        for (i, &k) in errors.x.iter().enumerate() {
+            let first = quantile(&errors.at(i), deltas[0])?;
+            for &delta in deltas {
+                let Quantile { value, lower, upper } = quantile(&errors.at(i), delta)?;
+                let predicted = first.value * growth(delta, deltas[0]);
+                push(&mut self.quantiles, name, &[k, delta, -delta.ln(), value, lower, upper, predicted])?;
+            }
+        }
+        Ok(())
+    }
+
+    fn add_bounds(
+        &mut self,
+        name: &str,
+        (inverse, hessian): (&Curves, &Curves),
+        deltas: &[f64],
+        bounds: impl Fn(usize, f64) -> Result<[f64; 2]>,
+    ) -> Result<()> {
+        for (i, &k) in inverse.x.iter().enumerate() {
+            for &delta in deltas {
+                let [hessian_bound, inverse_bound] = bounds(k as usize, delta)?;
+                let quantiles = [quantile(&hessian.at(i), delta)?.value, quantile(&inverse.at(i), delta)?.value];
+                push(&mut self.bounds, name, &[k, delta, quantiles[0], hessian_bound, quantiles[1], inverse_bound])?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The stem of a table or picture that follows from the experiment's own.
+fn stem(what: &str) -> String {
+    format!("{}-{what}", SgdPath::NAME)
 }
 
 impl Experiment for SgdPath {
@@ -323,7 +302,7 @@ impl Experiment for SgdPath {
     }
 
     fn columns(&self) -> &'static [&'static str] {
-        &["schedule", "replicate", "k", "error", "frobenius_error"]
+        &["schedule", "replicate", "k", "error", "frobenius_error", "hessian_error"]
     }
 
     fn pieces(&self) -> usize {
@@ -335,86 +314,62 @@ impl Experiment for SgdPath {
     }
 
     fn set_up<'a>(&'a self, bench: Bench<'a>) -> Result<Pieces<'a>> {
-        let logistic = Logistic::new(self, bench.key)?;
-        let schedules = self.schedules();
+        let logistic = self.population(bench.key)?;
+        let schedules = self.schedules(logistic.least);
         Ok(Box::new(move |piece| {
             let (index, replicate) = match piece.checked_sub(self.replicates) {
                 None => (0, piece),
                 Some(constant) => (1 + constant / self.constant_replicates, constant % self.constant_replicates),
             };
-            let schedule = schedules[index];
-            let key = bench.key.named(&schedule.name()).child(replicate as u64);
+            let Schedule { name, step } = &schedules[index];
+            let key = bench.key.named(name).child(replicate as u64);
             let mut rows = Rows::default();
-            for (&k, sum) in self.steps.iter().zip(logistic.path(self, schedule, key)?) {
-                let errors = logistic.errors(sum, k, self.beta)?;
-                rows.push([schedule.name(), replicate.to_string(), k.to_string()].into_iter().chain(errors.map(rounded)));
+            for (&k, sum) in self.steps.iter().zip(logistic.path(&self.steps, *step, self.ball, key)?) {
+                let errors = logistic.errors(&sum, k, self.beta)?;
+                rows.push([name.clone(), replicate.to_string(), k.to_string()].into_iter().chain(errors.map(rounded)));
             }
             Ok(rows)
         }))
     }
 
     fn measure(&self, bench: Bench<'_>, rows: &Table) -> Result<Findings> {
-        let logistic = Logistic::new(self, bench.key)?;
-        let (scatter, size) = (logistic.scatter()?, logistic.inverse.norm());
-        let mut findings = Findings::default();
-        let mut theory = Table::new(["schedule", "k", "frobenius_error"]);
-        let mut quantiles = Table::new(["schedule", "k", "delta", "log_inverse_delta", "quantile", "low", "high", "growth"]);
-        let mut local = Table::new(["schedule", "k_from", "k_to", "k", "slope", "low", "high", "claimed"]);
-        for schedule in self.schedules() {
-            let name = schedule.name();
-            let curves = Curves::read(rows, &[("schedule", &name)], "k", "error")?;
-            let squares = Curves::read(rows, &[("schedule", &name)], "k", "frobenius_error")?;
-            let last = curves.x.len() - 1;
-            let floor = match schedule {
-                Schedule::Decaying { .. } => 0.0,
-                Schedule::Constant(step) => logistic.floor(step)?,
-            };
-            let expected = |k: f64| scatter / k + floor * floor;
-            for &k in &curves.x {
-                theory.push([name.clone(), cell(k), cell(expected(k).sqrt() / size)])?;
-            }
-            // From each place to the next but one: a decade.
-            for i in 2..curves.x.len() {
-                let (from, to) = (curves.x[i - 2], curves.x[i]);
-                let slope = curves.between(from, to).slope()?;
-                let numbers = [from, to, (from * to).sqrt(), slope.mean, slope.lower, slope.upper, self.exponent];
-                local.push(std::iter::once(name.clone()).chain(numbers.map(cell)))?;
-            }
-            for (i, &k) in curves.x.iter().enumerate() {
-                let first = Self::quantile(&curves.at(i), self.deltas[0])?;
-                for &delta in &self.deltas {
-                    let Quantile { value, lower, upper } = Self::quantile(&curves.at(i), delta)?;
-                    let predicted = first.value * growth(delta, self.deltas[0]);
-                    let numbers = [k, delta, -delta.ln(), value, lower, upper, predicted];
-                    quantiles.push(std::iter::once(name.clone()).chain(numbers.map(cell)))?;
-                }
-            }
-            let ratios: Vec<f64> = squares.at(last).iter().map(|error| (error * size).powi(2) / expected(curves.x[last])).collect();
+        let logistic = self.population(bench.key)?;
+        let mut tables = Tables::new();
+        let mut measured = Vec::new();
+        let mut floors = Vec::new();
+        for Schedule { name, step } in self.schedules(logistic.least) {
+            let read = |column| Curves::read(rows, &[("schedule", &name)], "k", column);
+            let (errors, frobenius, hessian) = (read("error")?, read("frobenius_error")?, read("hessian_error")?);
+            let last = errors.x.len() - 1;
+            let is_constant = step.power == 0.0;
+            let floor = if is_constant { logistic.floor(step.initial)? } else { 0.0 };
+            let expected = |k: f64| Ok((logistic.scatter()? / k + floor * floor).sqrt() / logistic.inverse.norm());
+            tables.add_theory(&name, &errors.x, expected)?;
+            tables.add_local_slopes(&name, &errors, self.exponent)?;
+            tables.add_quantiles(&name, &errors, &self.deltas)?;
+            tables.add_bounds(&name, (&errors, &hessian), &self.deltas, |k, delta| self.bounds(&logistic, step, k, delta))?;
+
+            let target = expected(errors.x[last])?;
+            let ratios: Vec<f64> = frobenius.at(last).iter().map(|error| (error / target).powi(2)).collect();
             let (value, half) = mean_with_limits("replicates", &ratios, CONFIDENCE)?;
-            let constant = Measured { value, low: value - half, high: value + half };
-            if let Schedule::Constant(_) = schedule {
-                findings.measured.push(constant);
+            let ratio = Measured { value, low: value - half, high: value + half };
+            if is_constant {
+                floors.push(ratio);
                 continue;
             }
-            findings.measured.push(curves.between(self.slope_from as f64, f64::INFINITY).slope()?.into());
-            findings.measured.push(constant);
-            let first = Self::quantile(&curves.at(last), self.deltas[0])?;
+            measured.push(errors.between(self.slope_from as f64, f64::INFINITY).slope()?.into());
+            measured.push(ratio);
+            let first = quantile(&errors.at(last), self.deltas[0])?;
             for &delta in self.rare() {
-                let rare = Self::quantile(&curves.at(last), delta)?;
-                findings.measured.push(Measured {
-                    value: rare.value / first.value,
-                    low: rare.lower / first.upper,
-                    high: rare.upper / first.lower,
-                });
+                let Quantile { value, lower, upper } = quantile(&errors.at(last), delta)?;
+                measured.push(Measured { value: value / first.value, low: lower / first.upper, high: upper / first.lower });
             }
         }
-        let named = |what: &str, table: Table| (format!("{}-{what}", Self::NAME), table);
-        findings.tables = vec![named("theory", theory), named("quantiles", quantiles), named("local-slopes", local)];
-        Ok(findings)
+        measured.extend(floors);
+        Ok(Findings { measured, tables: tables.named() })
     }
 
     fn pictures(&self) -> Vec<Picture> {
-        let table = |what: &str| format!("{}-{what}", Self::NAME);
         let steps = || Axis::log("steps k (count)");
         let fit = vec![(self.slope_from as f64, "fit from here".to_owned())];
         let panel = |title: &str, x: Axis, layers: Vec<Layer>| Panel { title: title.into(), x, layers, verticals: vec![] };
@@ -441,10 +396,10 @@ impl Experiment for SgdPath {
                             vec![
                                 Layer::new(Self::NAME, "k", "frobenius_error")
                                     .by("schedule")
-                                    .center(crate::laboratory::picture::Center::RootMeanSquare)
+                                    .center(Center::RootMeanSquare)
                                     .band(Band::Quantiles(0.05, 0.95))
                                     .named("{schedule}"),
-                                Layer::new(table("theory"), "k", "frobenius_error")
+                                Layer::new(stem("theory"), "k", "frobenius_error")
                                     .by("schedule")
                                     .theory()
                                     .named("asymptotic value"),
@@ -454,7 +409,7 @@ impl Experiment for SgdPath {
                 },
             },
             Picture {
-                file: table("quantiles"),
+                file: stem("quantiles"),
                 title: "Quantiles of the error along inner SGD".into(),
                 caption: format!(
                     "Quantiles 1 − δ of the relative error of Ĥₖ⁻¹ in the spectral norm over {replicates} paths with distribution-free limits (order statistics, 97.5 % each), {decay}. Left: \
@@ -472,7 +427,7 @@ impl Experiment for SgdPath {
                                 "against steps",
                                 steps(),
                                 vec![
-                                    Layer::new(table("quantiles"), "k", "quantile")
+                                    Layer::new(stem("quantiles"), "k", "quantile")
                                         .only("schedule", DECAYING)
                                         .by("delta")
                                         .band(limits())
@@ -484,12 +439,12 @@ impl Experiment for SgdPath {
                             "against log(1/δ)",
                             Axis::log("log(1/δ) (no unit)"),
                             vec![
-                                Layer::new(table("quantiles"), "log_inverse_delta", "growth")
+                                Layer::new(stem("quantiles"), "log_inverse_delta", "growth")
                                     .only("schedule", DECAYING)
                                     .only("k", cell(self.last() as f64))
                                     .theory()
                                     .named("growth as √log(1/δ)"),
-                                Layer::new(table("quantiles"), "log_inverse_delta", "quantile")
+                                Layer::new(stem("quantiles"), "log_inverse_delta", "quantile")
                                     .only("schedule", DECAYING)
                                     .only("k", cell(self.last() as f64))
                                     .band(limits())
@@ -500,7 +455,31 @@ impl Experiment for SgdPath {
                 },
             },
             Picture {
-                file: table("local-slopes"),
+                file: stem("bounds"),
+                title: "The bound along inner SGD, and what it bounds".into(),
+                caption: format!(
+                    "Quantiles 1 − δ over {replicates} paths of the relative errors of Ĥₖ (left) and Ĥₖ⁻¹ (right) in the spectral norm, {decay}; \
+                     broken lines: the bounds that hold with probability 1 − δ, constants included. That of Ĥₖ⁻¹ is infinite where \
+                     that of Ĥₖ reaches λ_min(H)."
+                ),
+                drawing: Drawing::Curves {
+                    y: Axis::log("relative error (no unit)"),
+                    panels: [("Ĥₖ", "hessian"), ("Ĥₖ⁻¹", "inverse")]
+                        .map(|(title, column)| {
+                            let layer = |what: &str| {
+                                Layer::new(stem("bounds"), "k", format!("{column}_{what}")).only("schedule", DECAYING).by("delta")
+                            };
+                            panel(
+                                title,
+                                steps(),
+                                vec![layer("bound").theory().named("bound"), layer("quantile").named("δ = {delta}")],
+                            )
+                        })
+                        .into(),
+                },
+            },
+            Picture {
+                file: stem("local-slopes"),
                 title: "Local slope of the error along inner SGD".into(),
                 caption: format!(
                     "Slope of log ‖Ĥₖ⁻¹ − H⁻¹‖ by log k within a decade, at its middle: mean over the paths with Student's 95 % limits; {decay}."
@@ -510,7 +489,10 @@ impl Experiment for SgdPath {
                     panels: vec![panel(
                         "",
                         steps(),
-                        vec![Layer::new(table("local-slopes"), "k", "slope").by("schedule").band(limits()).named("{schedule}")],
+                        vec![
+                            Layer::new(stem("local-slopes"), "k", "claimed").theory().named("claimed"),
+                            Layer::new(stem("local-slopes"), "k", "slope").by("schedule").band(limits()).named("{schedule}"),
+                        ],
                     )],
                 },
             },
@@ -525,72 +507,9 @@ impl Experiment for SgdPath {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::curvature::CurvatureConfig;
-    use crate::gradient::DenseRows;
 
     fn small() -> SgdPath {
         SgdPath { steps: vec![10, 200], ..SgdPath::sized(Size::Quick) }
-    }
-
-    /// The registry's own rank-one family, fed row by row along a path that is walked here anew.
-    #[test]
-    fn the_inverse_is_that_of_the_rank_one_family_fed_with_the_same_scores() {
-        let settings = small();
-        let logistic = Logistic::new(&settings, Key::new(3)).unwrap();
-        let key = Key::new(4);
-        let (mut samples, mut labels) = (key.named("x").stream(), key.named("y").stream());
-        let mut theta = vec![0.0; settings.dim];
-        let Some(CurvatureConfig::RankOne(mut config)) = CurvatureConfig::default_of("rank-one") else { panic!() };
-        config.beta = settings.beta;
-        let mut family = CurvatureConfig::RankOne(config).build(settings.dim, key).unwrap();
-        let sums = logistic.path(&settings, Schedule::Constant(0.5), key).unwrap();
-        let mut compared = 0;
-        for k in 1..=200 {
-            let i = samples.below(settings.points).unwrap();
-            let label = if labels.uniform() < logistic.probabilities[i] { 1.0 } else { 0.0 };
-            let residual = sigmoid(dot(logistic.point(i), &theta)) - label;
-            let score: Vec<f64> = logistic.point(i).iter().map(|x| residual * x).collect();
-            family.absorb(&DenseRows::new(Matrix::column(score.clone()), 1).unwrap().into()).unwrap();
-            theta.iter_mut().zip(&score).for_each(|(theta, s)| *theta -= 0.5 * s);
-            if let Some(at) = settings.steps.iter().position(|&steps| steps == k) {
-                let mut ours = sums[at].clone();
-                (0..settings.dim).for_each(|j| ours[(j, j)] += settings.beta);
-                ours.scale(1.0 / k as f64);
-                let ours = inverse(&ours).unwrap();
-                let known = crate::inverse::KnownCurvature::scalar(settings.dim, 0.0).unwrap();
-                let theirs = family.approximate().unwrap().solve(&known, &Matrix::identity(settings.dim)).unwrap();
-                let mut difference = theirs;
-                difference.add_scaled(-1.0, &ours).unwrap();
-                assert!(difference.norm() < 1e-10 * ours.norm(), "k = {k}");
-                compared += 1;
-            }
-        }
-        assert_eq!(compared, 2);
-    }
-
-    /// C by simulation: fresh rows at θ*, k large.
-    #[test]
-    fn the_asymptotic_constant_is_that_of_fresh_rows() {
-        let settings = small();
-        let logistic = Logistic::new(&settings, Key::new(3)).unwrap();
-        let (k, runs) = (20_000, 200);
-        let run = |r: u64| {
-            let mut stream = Key::new(5).child(r).stream();
-            let mut sum = Matrix::zeros(settings.dim, settings.dim);
-            for _ in 0..k {
-                let i = stream.below(settings.points).unwrap();
-                let p = logistic.probabilities[i];
-                let residual = p - if stream.uniform() < p { 1.0 } else { 0.0 };
-                let x = logistic.point(i);
-                (0..settings.dim).for_each(|b| (0..settings.dim).for_each(|a| sum[(a, b)] += residual * residual * x[a] * x[b]));
-            }
-            (logistic.errors(sum, k, 0.0).unwrap()[1] * logistic.inverse.norm()).powi(2) * k as f64
-        };
-        let values: Vec<f64> = (0..runs).map(run).collect();
-        let (mean, half) = mean_with_limits("values", &values, 0.999).unwrap();
-        let expected = logistic.scatter().unwrap();
-        // Second order in 1/k, besides the limits.
-        assert!((mean - expected).abs() < half + 0.05 * expected, "{mean} ± {half} for {expected}");
     }
 
     #[test]
