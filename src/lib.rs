@@ -52,8 +52,8 @@
 //! # Layout
 //!
 //! Imports go downwards only: [`error`], [`rng`], `file`, [`par`], [`dense`] → [`operator`] → [`samples`] → [`gradient`] → [`inverse`] →
-//! {[`model`], [`curvature`], [`data`]} → [`problem`] → [`oracle`] → [`bilevel`] → [`bounds`] → {`experiment`, [`testkit`]} → `report` →
-//! `cli`. A problem, method, model or curvature family is one file and one registry line.
+//! {[`model`], [`curvature`], [`data`]} → [`problem`] → [`oracle`] → [`bilevel`] → [`bounds`] → {`experiment`, [`testkit`]} → `laboratory` →
+//! `report` → `cli`. A problem, method, model or curvature family is one file and one registry line.
 //!
 //! Features: `io` (files, configurations, records), `plot` (pictures and the page), `cli` (the command; default). Without them
 //! the crate is linear algebra and learning only: it prints nothing and reads no clock and no global state.
@@ -75,6 +75,8 @@ pub mod experiment;
 pub mod file;
 pub mod gradient;
 pub mod inverse;
+#[cfg(feature = "io")]
+pub mod laboratory;
 pub mod model;
 pub mod operator;
 pub mod oracle;

@@ -27,6 +27,6 @@ pub use hypergradient::{InverseErrors, SampledErrors, composed};
 pub use rate::{OuterConstants, OuterDescent, SampleComplexity, Smoothness};
 pub use sampling::{BoundedRows, Sandwich};
 pub use sgd_path::{Drift, InnerSgd, Iterates, PathBound, PathRows, RowTail, SgdPath, self_concordant_modulus};
-pub use slope::{Slope, log_log_slope, slope_with_limits};
+pub use slope::{Slope, log_log_slope, mean_with_limits, slope_with_limits};
 pub use tail::{TailGrowth, tail_growth};
 pub use verdict::{Claim, Judgement, Measured, Rule, Verdict};

@@ -62,7 +62,10 @@ pub fn slope_with_limits(x: &[f64], replicates: &[Vec<f64>], confidence: f64) ->
 }
 
 /// The mean of independent numbers and the half-width of its Student limits.
-fn mean_with_limits(argument: &'static str, values: &[f64], confidence: f64) -> Result<(f64, f64)> {
+///
+/// # Errors
+/// [`Error::Argument`] for fewer than two numbers or a confidence outside (0, 1), [`Error::NotFinite`].
+pub fn mean_with_limits(argument: &'static str, values: &[f64], confidence: f64) -> Result<(f64, f64)> {
     check_finite(argument, values)?;
     if values.len() < 2 {
         return Err(Error::argument(argument, "at least 2", values.len()));

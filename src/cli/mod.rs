@@ -2,6 +2,7 @@
 //! environment failed, 2 for wrong use or configuration, 130 and 143 for a run that Ctrl-C or SIGTERM stopped. The only place that
 //! knows the terminal, the clock, signals and the environment.
 
+mod bounds;
 mod check;
 mod interrupts;
 mod list;
@@ -38,6 +39,8 @@ enum Verb {
     Reproduce(reproduce::Arguments),
     /// Run the experiment of a configuration file and write its record and report
     Run(run::Arguments),
+    /// Run the theory's statements as experiments, and judge each claim
+    Bounds(bounds::Arguments),
     /// Draw the plots and the page of a record anew
     Report(report::Arguments),
     /// Sketch the Fisher matrix of your own gradients, in NumPy files, and solve with it
@@ -93,6 +96,7 @@ pub fn main() -> ExitCode {
     let verb = || match &cli.verb {
         Verb::Reproduce(arguments) => reproduce::main(arguments, &cli.common),
         Verb::Run(arguments) => run::main(arguments, &cli.common),
+        Verb::Bounds(arguments) => bounds::main(arguments, &cli.common),
         Verb::Report(arguments) => report::main(arguments, &cli.common),
         Verb::Sketch(arguments) => sketch::main(arguments, &cli.common),
         Verb::Check(arguments) => check::main(arguments, &cli.common),

@@ -10,6 +10,7 @@ use super::Common;
 use super::terminal::{say, say_json};
 use crate::error::Result;
 use crate::experiment::record::{Record, Writer};
+use crate::laboratory;
 use crate::report;
 
 #[derive(Args)]
@@ -19,8 +20,12 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn main(arguments: &Arguments, common: &Common) -> Result<ExitCode> {
-    let record = Record::read(&arguments.folder)?;
-    report::write(&record, &Writer::existing(&arguments.folder))?;
+    let (folder, writer) = (&arguments.folder, Writer::existing(&arguments.folder));
+    if laboratory::record::Record::is_in(folder) {
+        report::write_laboratory(&laboratory::record::Record::read(folder)?, &writer)?;
+    } else {
+        report::write(&Record::read(folder)?, &writer)?;
+    }
     let page = arguments.folder.join("report.html");
     if common.json {
         say_json(&json!({ "report": page.to_string_lossy() }))?;

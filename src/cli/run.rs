@@ -7,8 +7,8 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::session::Session;
-use super::terminal::{machine, quoted, say, say_json, say_table};
+use super::session::{Session, with_way_on};
+use super::terminal::{machine, say, say_json, say_table};
 use super::{Common, Output};
 use crate::error::{Error, Result};
 use crate::experiment::checkpoint::Checkpoint;
@@ -99,19 +99,13 @@ pub(super) fn execute(
     let mut session = Session::new(writer, &common.interrupts, output.checkpoint_every)?;
     let done = runner::run(&seeded(config), &source, machine(), &mut session).and_then(|record| session.complete(record));
     match done {
-        // Where data or disk failed, what was done may be gone on with; anything else would fail again.
-        Err(error @ (Error::Io { .. } | Error::Data { .. })) if session.kept_work() => Err(with_way_on(error, &folder)),
-        Err(error @ Error::Interrupted { .. }) => Err(with_way_on(error, &folder)),
-        Err(error) => {
-            session.abandon();
-            Err(error)
-        }
         Ok(record) => Ok((Executed { record, seconds: session.seconds(), folder }, companions)),
+        Err(error) => Err(session.ended(error, "run", &folder)),
     }
 }
 
 /// `--data`, as it will be found from any working directory.
-fn data_folder(common: &Common) -> Option<PathBuf> {
+pub(super) fn data_folder(common: &Common) -> Option<PathBuf> {
     common.data.as_ref().map(|data| std::path::absolute(data).unwrap_or(data.clone()))
 }
 
@@ -132,21 +126,12 @@ fn resume(folder: &Path, config: Option<Config>, output: &Output, common: &Commo
     let written = runner::resume(checkpoint, &DataSource { folder: data }, machine(), &mut session);
     match written.and_then(|record| session.complete(record)) {
         Ok(record) => Ok(Executed { record, folder: folder.to_owned(), seconds: session.seconds() }),
-        Err(error @ Error::Interrupted { .. }) => Err(with_way_on(error, folder)),
+        Err(error @ Error::Interrupted { .. }) => Err(with_way_on(error, "run", folder)),
         Err(error) => Err(error),
     }
 }
 
-/// The error, and how to go on from the checkpoint that is kept.
-fn with_way_on(error: Error, folder: &Path) -> Error {
-    let way_on = format!("go on with: nhgd run --resume {}", quoted(folder));
-    match error {
-        Error::Interrupted { standing } => Error::Interrupted { standing: format!("{standing}; {way_on}") },
-        error => Error::data(folder, format_args!("{error}; {way_on}")),
-    }
-}
-
-fn first_free(parent: &Path, name: &str) -> PathBuf {
+pub(super) fn first_free(parent: &Path, name: &str) -> PathBuf {
     (1_u32..).map(|n| parent.join(format!("{name}-{n}"))).find(|folder| !folder.exists()).unwrap_or_else(|| parent.join(name))
 }
 

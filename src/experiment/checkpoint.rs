@@ -2,16 +2,15 @@
 //! line which format it has and which version of the crate wrote it; the rest carries a checksum. It knows nothing of how the
 //! work is done, and nothing of when it is saved.
 
-use std::fs;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::config::Config;
 use super::gathered::Gathered;
-use super::record::{CHECKPOINT, MANIFEST};
+use super::kept::{Format, read_kept};
+use super::record::CHECKPOINT;
 use crate::bilevel::{Phase, State};
-use crate::curvature::checksum;
 use crate::error::{Error, Result};
 use crate::problem::{DataSource, OracleCounts, Problem};
 use crate::rng::Key;
@@ -20,7 +19,7 @@ use crate::samples::Batch;
 /// The version of the layout on disk.
 pub const CHECKPOINT_VERSION: u32 = 1;
 
-const NAME: &str = "nhgd-checkpoint";
+const FORMAT: Format = Format { name: "nhgd-checkpoint", version: CHECKPOINT_VERSION };
 
 /// A piece of the work of one seed, in the order in which pieces are done: wholly or not at all, except that a run goes on from
 /// its state.
@@ -125,15 +124,7 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Numerical`] if the encoder fails.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
-        let mut bytes = format!("{NAME} {CHECKPOINT_VERSION} {}\n", env!("CARGO_PKG_VERSION")).into_bytes();
-        let sum = bytes.len()..bytes.len() + size_of::<u64>();
-        bytes.resize(sum.end, 0);
-        // Behind the header in one go: a large state is not copied once more.
-        let bytes = postcard::to_extend(self, bytes);
-        let mut bytes = bytes.map_err(|e| Error::Numerical { operation: "saving a checkpoint", reason: e.to_string() })?;
-        let checksum = checksum(&bytes[sum.end..]);
-        bytes[sum].copy_from_slice(&checksum.to_le_bytes());
-        Ok(bytes)
+        FORMAT.to_bytes(self)
     }
 
     /// Reads what [`to_bytes`](Self::to_bytes) wrote; `path` stands in messages.
@@ -141,26 +132,7 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Data`] for another format or version, and for damaged bytes.
     pub fn from_bytes(bytes: &[u8], path: &Path) -> Result<Self> {
-        let line = bytes.split(|&b| b == b'\n').next().unwrap_or_default();
-        let rest = bytes.get(line.len() + 1..).unwrap_or_default();
-        let line = std::str::from_utf8(line).unwrap_or_default();
-        let [NAME, format, version] = line.split(' ').collect::<Vec<_>>()[..] else {
-            return Err(Error::data(path, format_args!("not a checkpoint: its first line does not name format and version")));
-        };
-        let own = (CHECKPOINT_VERSION.to_string(), env!("CARGO_PKG_VERSION"));
-        if (format, version) != (own.0.as_str(), own.1) {
-            let found = format!("written by nhgd {version} in checkpoint format {format}");
-            return Err(Error::data(
-                path,
-                format_args!("{found}; this is nhgd {}, which resumes format {} of its own", own.1, own.0),
-            ));
-        }
-        let damaged = || Error::data(path, "damaged or cut short: the checksum differs");
-        let (sum, body) = rest.split_first_chunk().ok_or_else(damaged)?;
-        if u64::from_le_bytes(*sum) != checksum(body) {
-            return Err(damaged());
-        }
-        postcard::from_bytes(body).map_err(|e| Error::data(path, e))
+        FORMAT.from_bytes(bytes, path)
     }
 
     /// Reads the checkpoint of an output folder.
@@ -169,15 +141,8 @@ impl Checkpoint {
     /// [`Error::Argument`] where the record is complete, [`Error::Data`] where there is no checkpoint or one that cannot be used,
     /// [`Error::Io`].
     pub fn read(folder: &Path) -> Result<Self> {
-        if folder.join(MANIFEST).exists() {
-            let found = format!("{}, whose record is complete", folder.display());
-            return Err(Error::argument("--resume", "the folder of an unfinished run", found));
-        }
-        let path = folder.join(CHECKPOINT);
-        if !path.exists() {
-            return Err(Error::data(folder, format_args!("nothing to resume here: it has no {CHECKPOINT}")));
-        }
-        Self::from_bytes(&fs::read(&path).map_err(|e| Error::io(&path, "reading", e))?, &path)
+        let (bytes, path) = read_kept(folder)?;
+        Self::from_bytes(&bytes, &path)
     }
 
     /// Remembers the data folder of this session.

@@ -1,7 +1,6 @@
 //! The configuration of an experiment, as TOML: one problem, the runs to make on it, the seeds. Unknown keys, wrong types and
 //! values outside their domain are refused with the line they stand in.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -10,6 +9,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::hypergradient_errors;
+use super::source::{Source, Span, find_in_value, find_key, first_difference};
 use crate::bilevel::MethodConfig;
 use crate::error::{Error, Result, check_count};
 use crate::problem::ProblemConfig;
@@ -81,28 +81,12 @@ impl Config {
     /// # Errors
     /// [`Error::Config`].
     pub fn parse(text: &str, path: &Path) -> Result<Self> {
-        let at = |span: Option<std::ops::Range<usize>>, message: String| {
-            let offset = span.map_or(0, |s| s.start).min(text.len());
-            let line = text[..offset].matches('\n').count() + 1;
-            Error::Config { path: path.to_owned(), line, message }
-        };
-        let syntax = |e: &toml::de::Error| {
-            let message = e.message().split_whitespace().collect::<Vec<_>>().join(" ");
-            let offset = e.span().map_or(0, |s| s.start).min(text.len());
-            let source = text
-                [offset - text[..offset].chars().rev().take_while(|c| *c != '\n').map(char::len_utf8).sum::<usize>()..]
-                .lines()
-                .next();
-            at(e.span(), source.map_or(message.clone(), |source| format!("{message} (in `{}`)", source.trim())))
-        };
-        let document = DeTable::parse(text).map_err(|e| syntax(&e))?;
-        if let Some((key, span)) = non_finite(document.get_ref()) {
-            return Err(at(Some(span), format!("`{key}` must be a finite number")));
-        }
-        let config = Self::deserialize(toml::de::Deserializer::from(document.clone())).map_err(|e| syntax(&e))?;
-        config.validate().map_err(|(run, error)| match error.offending_argument() {
-            Some(argument) => at(find_key(document.get_ref(), run, argument), error.to_string()),
-            None => at(None, error.to_string()),
+        let source = Source { text, path };
+        let document = source.document()?;
+        let config = Self::deserialize(toml::de::Deserializer::from(document.clone())).map_err(|e| source.syntax(&e))?;
+        config.validate().map_err(|(run, error)| {
+            let span = error.offending_argument().and_then(|argument| find_in_run(document.get_ref(), run, argument));
+            source.error(span, error.to_string())
         })?;
         Ok(config)
     }
@@ -124,7 +108,7 @@ impl Config {
             let table = toml::Value::try_from(config);
             table.map_err(|e| Error::Numerical { operation: "writing TOML", reason: e.to_string() })
         };
-        Ok(first_difference(String::new(), Some(&table(self)?), Some(&table(other)?)))
+        Ok(first_difference(&table(self)?, &table(other)?))
     }
 
     /// Checks every value; an error comes with the number of the run it is in.
@@ -149,59 +133,9 @@ impl Config {
     }
 }
 
-fn first_difference(path: String, a: Option<&toml::Value>, b: Option<&toml::Value>) -> Option<(String, String, String)> {
-    use toml::Value::{Array, Table};
-    match (a, b) {
-        _ if a == b => None,
-        (Some(Table(a)), Some(Table(b))) => {
-            let keys: BTreeSet<_> = a.keys().chain(b.keys()).collect();
-            let below = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
-            keys.into_iter().find_map(|key| first_difference(below(key), a.get(key), b.get(key)))
-        }
-        (Some(Array(a)), Some(Array(b))) if a.iter().chain(b).all(toml::Value::is_table) => {
-            (0..a.len().max(b.len())).find_map(|i| first_difference(format!("{path}[{i}]"), a.get(i), b.get(i)))
-        }
-        _ => {
-            let text = |value: Option<&toml::Value>| value.map_or("(absent)".to_owned(), ToString::to_string);
-            Some((path, text(a), text(b)))
-        }
-    }
-}
-
-type Span = std::ops::Range<usize>;
-
-/// The first key whose value is NaN or infinite.
-fn non_finite(table: &DeTable<'_>) -> Option<(String, Span)> {
-    fn search(key: &Spanned<std::borrow::Cow<'_, str>>, value: &Spanned<DeValue<'_>>) -> Option<(String, Span)> {
-        match value.get_ref() {
-            DeValue::Float(number) if number.as_str().contains("nan") || number.as_str().contains("inf") => {
-                Some((key.get_ref().to_string(), value.span()))
-            }
-            DeValue::Array(values) => values.iter().find_map(|value| search(key, value)),
-            DeValue::Table(table) => non_finite(table),
-            _ => None,
-        }
-    }
-    table.iter().find_map(|(key, value)| search(key, value))
-}
-
 /// Where the key `name` stands: in the given run if there is one, else anywhere.
-fn find_key(table: &DeTable<'_>, run: Option<usize>, name: &str) -> Option<Span> {
-    fn search(value: &DeValue<'_>, name: &str) -> Option<Span> {
-        match value {
-            DeValue::Table(table) => within(table, name),
-            DeValue::Array(values) => values.iter().find_map(|value| search(value.get_ref(), name)),
-            _ => None,
-        }
-    }
-    fn within(table: &DeTable<'_>, name: &str) -> Option<Span> {
-        table.iter().find_map(|(key, value)| if key.get_ref() == name { Some(key.span()) } else { search(value.get_ref(), name) })
-    }
-    match run {
-        None => within(table, name),
-        Some(run) => match table.get("runs").map(Spanned::get_ref) {
-            Some(DeValue::Array(runs)) => runs.get(run).and_then(|run| search(run.get_ref(), name).or(Some(run.span()))),
-            _ => None,
-        },
-    }
+fn find_in_run(document: &DeTable<'_>, run: Option<usize>, name: &str) -> Option<Span> {
+    let Some(run) = run else { return find_key(document, name) };
+    let Some(DeValue::Array(runs)) = document.get("runs").map(Spanned::get_ref) else { return None };
+    runs.get(run).and_then(|run| find_in_value(run.get_ref(), name).or(Some(run.span())))
 }

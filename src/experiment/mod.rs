@@ -5,6 +5,8 @@ pub mod checkpoint;
 pub mod config;
 mod gathered;
 pub mod hypergradient_errors;
+pub mod kept;
 pub mod record;
 mod recorder;
 pub mod runner;
+pub mod source;

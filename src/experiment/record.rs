@@ -210,7 +210,7 @@ impl Writer {
                     .is_ok_and(|mut entries| entries.all(|entry| entry.is_ok_and(|entry| is_partial(&entry.file_name()))));
                 if !empty {
                     let unfinished = folder.join(CHECKPOINT).exists() && !folder.join(MANIFEST).exists();
-                    let hint = if unfinished { "; it holds an unfinished run, which `nhgd run --resume` goes on with" } else { "" };
+                    let hint = if unfinished { "; it holds an unfinished run, which `--resume` goes on with" } else { "" };
                     let found = format!("{}, which exists and is not empty{hint}", folder.display());
                     return Err(Error::argument("--out", "a new or empty folder", found));
                 }
@@ -265,7 +265,7 @@ impl Writer {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn finish(&self, manifest: &Manifest) -> Result<()> {
+    pub fn finish(&self, manifest: &impl Serialize) -> Result<()> {
         let json = serde_json::to_vec_pretty(manifest);
         let json = json.map_err(|e| Error::Numerical { operation: "writing the manifest", reason: e.to_string() })?;
         self.write(MANIFEST, &json)?;
@@ -323,7 +323,7 @@ impl Record {
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(MANIFEST);
         if !path.is_file() {
-            let hint = if folder.join(CHECKPOINT).exists() { "; go on with its run by `nhgd run --resume`" } else { "" };
+            let hint = if folder.join(CHECKPOINT).exists() { "; go on with its run by `--resume`" } else { "" };
             return Err(Error::data(folder, format_args!("no complete record here: it has no {MANIFEST}{hint}")));
         }
         let bytes = fs::read(&path).map_err(|e| Error::io(&path, "reading", e))?;

@@ -32,12 +32,16 @@ pub struct Reference {
 /// One plot area.
 #[derive(Debug, Clone)]
 pub struct Panel {
+    /// What stands above it; empty for nothing.
+    pub title: String,
     /// The horizontal axis with its unit.
     pub x_label: String,
     /// How places lie along it.
     pub x_scale: Scale,
     /// What is drawn, the last one uppermost.
     pub curves: Vec<Curve>,
+    /// Dotted verticals: where each stands, and what is written at its foot.
+    pub verticals: Vec<(f64, String)>,
 }
 
 /// A line chart.
@@ -56,6 +60,8 @@ const PLOT_HEIGHT: i32 = 800;
 /// The height of each of several plots, one below the other, and what lies between them.
 const STACKED_HEIGHT: i32 = 520;
 const BETWEEN_STACKED: i32 = 36;
+/// The height of the strip of the panels' titles.
+const PANEL_TITLE_STRIP: i32 = 56;
 /// Room left of each of them, so that their axes stand one below the other.
 const STACKED_LEFT: i32 = 190;
 const X_STRIP: i32 = 108;
@@ -80,11 +86,13 @@ impl Chart {
     /// # Errors
     /// Those of the backend.
     pub fn svg(&self) -> Result<String> {
-        let height = canvas::TITLE_STRIP + PLOT_HEIGHT + X_STRIP + canvas::legend_height(&self.legend);
-        canvas::picture(height, |area| {
+        let titled = self.panels.iter().any(|panel| !panel.title.is_empty());
+        let top = canvas::TITLE_STRIP + if titled { PANEL_TITLE_STRIP } else { 0 };
+        let bottom = top + PLOT_HEIGHT + X_STRIP;
+        canvas::picture(bottom + canvas::legend_height(&self.legend), |area| {
             canvas::title(area, &self.title)?;
-            self.plot(area, (canvas::TITLE_STRIP, PLOT_HEIGHT), 0)?;
-            canvas::legend(area, &self.legend, canvas::TITLE_STRIP + PLOT_HEIGHT + X_STRIP)
+            self.plot(area, (top, PLOT_HEIGHT), 0)?;
+            canvas::legend(area, &self.legend, bottom)
         })
     }
 
@@ -136,6 +144,29 @@ impl Chart {
             drawn(mesh.draw())?;
 
             let at = |x: f64, y: f64| chart.backend_coord(&(x, y));
+            let shown_title = canvas::fitted(&panel.title, canvas::LABEL_SIZE, width);
+            canvas::write(
+                area,
+                &shown_title,
+                canvas::LABEL_SIZE,
+                canvas::INK,
+                (x + width / 2, top - PANEL_TITLE_STRIP / 2),
+                HPos::Center,
+            )?;
+            let inside = |place: &f64| panel.x_scale.holds(*place) && chart.x_range().contains(place);
+            for (place, name) in panel.verticals.iter().filter(|(place, _)| inside(place)) {
+                let x = at(*place, chart.y_range().start).0;
+                canvas::line(area, &[(x, top), (x, top + height)], canvas::REFERENCE, 3, Dash::Dotted)?;
+                let foot = (x + 12, top + height - 28);
+                canvas::write(
+                    area,
+                    &canvas::fitted(name, canvas::TICK_SIZE, width),
+                    canvas::TICK_SIZE,
+                    canvas::REFERENCE,
+                    foot,
+                    HPos::Left,
+                )?;
+            }
             for (curve, points) in panel.curves.iter().zip(curves) {
                 band(area, points, curve.look, at)?;
             }
@@ -240,7 +271,8 @@ mod tests {
 
     fn chart(y_scale: Scale, points: Vec<Point>) -> Chart {
         let curve = Curve { points, look: Look::nth(0) };
-        let panel = Panel { x_label: "x".into(), x_scale: Scale::Linear, curves: vec![curve] };
+        let panel =
+            Panel { title: String::new(), x_label: "x".into(), x_scale: Scale::Linear, curves: vec![curve], verticals: vec![] };
         Chart { title: "t".into(), y_label: "y".into(), y_scale, panels: vec![panel], references: vec![], legend: vec![] }
     }
 

@@ -206,7 +206,13 @@ fn picture(record: &Record, group: &[&str]) -> Result<Option<Picture>> {
         title,
         y_label: unit.label(&humanised(&stem)),
         y_scale,
-        panels: vec![Panel { x_label: "outer step (count)".into(), x_scale: Scale::Count, curves: drawn.curves }],
+        panels: vec![Panel {
+            title: String::new(),
+            x_label: "outer step (count)".into(),
+            x_scale: Scale::Count,
+            curves: drawn.curves,
+            verticals: Vec::new(),
+        }],
         references: drawn.references,
         legend: drawn.legend,
     };

@@ -6,20 +6,25 @@ mod axis;
 mod bars;
 mod canvas;
 mod chart;
+mod laboratory;
+mod laboratory_page;
 mod look;
 mod metrics;
 mod number;
 mod page;
 mod pictures;
+mod raster;
 mod series;
 mod sketch;
 mod summary;
 
+pub use laboratory_page::{counts as verdict_counts, summary as verdict_summary};
 pub use series::last_rows;
 pub use sketch::{SketchCurves, sketch_picture};
 
 use crate::error::Result;
 use crate::experiment::record::{Record, Table, Writer};
+use crate::laboratory::record::Record as LaboratoryRecord;
 
 /// The name of the page in a record's folder.
 pub const PAGE: &str = "report.html";
@@ -82,6 +87,20 @@ pub fn write(record: &Record, writer: &Writer) -> Result<()> {
         writer.write(&picture.file, picture.svg.as_bytes())?;
     }
     writer.write(PAGE, page::render(record, &pictures)?.as_bytes())
+}
+
+/// Writes a laboratory's pictures, as SVG and as PNG, and its page, [`PAGE`], into the record's folder.
+///
+/// # Errors
+/// [`crate::Error::Argument`] where a picture names a table or column that the record has not, and [`crate::Error::Io`] if a file
+/// cannot be written.
+pub fn write_laboratory(record: &LaboratoryRecord, writer: &Writer) -> Result<()> {
+    let pictures = laboratory::pictures(record)?;
+    for picture in &pictures {
+        writer.write(&picture.file, picture.svg.as_bytes())?;
+        writer.write(&picture.file.replace(".svg", ".png"), &raster::png(&picture.svg)?)?;
+    }
+    writer.write(PAGE, laboratory_page::render(record, &pictures)?.as_bytes())
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::summary::{self, Final};
 use crate::error::Result;
 use crate::experiment::record::{Record, Table};
 
-const STYLE: &str = "
+pub(super) const STYLE: &str = "
 :root { color-scheme: light dark; --ink: #1d1d1f; --soft: #5c5c63; --paper: #ffffff; --line: #d4d4da; --stripe: #f5f5f8; --bad: #fde3dc; --bad-ink: #8a2500; --good-ink: #00593f; }
 @media (prefers-color-scheme: dark) {
   :root { --ink: #ececf0; --soft: #a5a5ae; --paper: #17171a; --line: #3b3b42; --stripe: #202025; --bad: #4a1d10; --bad-ink: #ffc0ab; --good-ink: #6fdcb4; }

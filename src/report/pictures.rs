@@ -121,7 +121,13 @@ pub fn hypergradient_errors(record: &Record) -> Result<Option<Picture>> {
             curves.push(Curve { points, look });
         }
         if !curves.is_empty() {
-            panels.push(Panel { x_label: x_label.into(), x_scale: Scale::Log, curves });
+            panels.push(Panel {
+                title: String::new(),
+                x_label: x_label.into(),
+                x_scale: Scale::Log,
+                curves,
+                verticals: Vec::new(),
+            });
         }
     }
     if panels.is_empty() {

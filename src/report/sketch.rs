@@ -43,7 +43,7 @@ pub fn sketch_picture(curves: &SketchCurves) -> Result<String> {
         title: String::new(),
         y_label: y_label.to_owned(),
         y_scale: Scale::Log,
-        panels: vec![Panel { x_label: x_label.to_owned(), x_scale, curves }],
+        panels: vec![Panel { title: String::new(), x_label: x_label.to_owned(), x_scale, curves, verticals: Vec::new() }],
         references: Vec::new(),
         legend: Vec::new(),
     };

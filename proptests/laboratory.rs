@@ -1,0 +1,4 @@
+//! The laboratory end to end.
+
+#[test]
+fn placeholder() {}

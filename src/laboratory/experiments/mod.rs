@@ -1,0 +1,18 @@
+//! The experiments, one a file, and their registry; and what they share: [`populations`] whose Hessian is known exactly, and curves
+//! read back from tables replicate by replicate.
+
+mod fisher_consistency;
+mod logistic;
+mod misspecified;
+pub mod populations;
+mod replicates;
+mod sgd_path;
+
+use super::Entry;
+
+/// Every experiment, in the order in which they are run. Adding one is its file and one line here.
+pub const REGISTRY: &[Entry] = &[
+    Entry::of::<fisher_consistency::FisherConsistency>(),
+    Entry::of::<sgd_path::SgdPath>(),
+    Entry::of::<misspecified::Misspecified>(),
+];

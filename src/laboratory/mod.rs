@@ -1,0 +1,215 @@
+//! The laboratory: the theory's statements as experiments at scale. An [`Experiment`] states its claims and their rules before
+//! anything is measured, cuts its work into pieces (a replicate, a setting) that depend on nothing but their number and a
+//! [`Key`], and says as data which pictures its tables make. The [`runner`] does the pieces in parallel and can be interrupted; what is left
+//! on disk is a [`record`], from which the pictures are drawn by those who know how.
+
+pub mod checkpoint;
+pub mod experiments;
+pub mod picture;
+pub mod plan;
+pub mod record;
+pub mod runner;
+
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use self::picture::Picture;
+use crate::bounds::{Claim, Measured};
+use crate::error::{Error, Result};
+use crate::experiment::record::Table;
+use crate::problem::DataSource;
+use crate::rng::Key;
+
+/// The confidence of all limits in the laboratory.
+pub const CONFIDENCE: f64 = 0.95;
+
+/// How much of an experiment is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Size {
+    /// Everything in three minutes: enough to see the effects.
+    Quick,
+    /// Everything in forty minutes: enough to decide the claims.
+    Full,
+}
+
+/// What an experiment works with besides its settings.
+#[derive(Clone, Copy)]
+pub struct Bench<'a> {
+    /// Names every random number of the experiment.
+    pub key: Key,
+    /// Where data are found that are not embedded.
+    pub source: &'a DataSource,
+    /// The time since some moment, for rows that carry seconds; nothing else may depend on it.
+    pub clock: &'a (dyn Fn() -> Duration + Sync),
+}
+
+/// The rows of one piece, cells in the order of the experiment's columns.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Rows {
+    cells: Vec<Vec<String>>,
+    /// The seconds of each row; empty where rows are not timed.
+    seconds: Vec<f64>,
+}
+
+impl Rows {
+    /// Adds a row.
+    pub fn push<S: ToString>(&mut self, cells: impl IntoIterator<Item = S>) {
+        self.cells.push(cells.into_iter().map(|cell| cell.to_string()).collect());
+    }
+
+    /// Adds a row that took so many seconds. They end in `timings.csv`, never among the cells; a piece times all of its rows or none.
+    pub fn push_timed<S: ToString>(&mut self, cells: impl IntoIterator<Item = S>, seconds: f64) {
+        self.push(cells);
+        self.seconds.push(seconds);
+    }
+
+    /// The rows.
+    pub fn cells(&self) -> &[Vec<String>] {
+        &self.cells
+    }
+
+    /// The seconds of each row; empty where rows are not timed.
+    pub fn seconds(&self) -> &[f64] {
+        &self.seconds
+    }
+}
+
+/// An experiment made ready: what piece i adds to the table. A pure function of settings, key and i, the seconds of timed rows apart.
+pub type Pieces<'a> = Box<dyn Fn(usize) -> Result<Rows> + Send + Sync + 'a>;
+
+/// What a complete table says.
+#[derive(Debug, Clone, Default)]
+pub struct Findings {
+    /// For each claim, in the order of [`Experiment::claims`], what was measured.
+    pub measured: Vec<Measured>,
+    /// Tables that follow from it, by file stem: theory curves, quantiles, slopes.
+    pub tables: Vec<(String, Table)>,
+}
+
+/// How pieces may be run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Concurrency {
+    /// Several at once.
+    Parallel,
+    /// One after the other, because their seconds are part of the finding.
+    Alone,
+}
+
+/// An experiment with its settings. To add one: a file that implements this and [`Registered`], and its line in
+/// [`experiments::REGISTRY`].
+pub trait Experiment: Send + Sync {
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] that names the setting as the configuration does.
+    fn validate(&self) -> Result<()>;
+
+    /// What will be decided, and how: from the settings alone.
+    fn claims(&self) -> Vec<Claim>;
+
+    /// The columns of the table.
+    fn columns(&self) -> &'static [&'static str];
+
+    /// The number of pieces.
+    fn pieces(&self) -> usize;
+
+    /// What a piece costs, roughly, in microseconds of one core. Only the time left depends on it.
+    fn work(&self, piece: usize) -> u64;
+
+    /// How its pieces may be run.
+    fn concurrency(&self) -> Concurrency {
+        Concurrency::Parallel
+    }
+
+    /// Does once what all pieces need. Done again by every session that goes on with an interrupted run.
+    ///
+    /// # Errors
+    /// [`Error::Data`] for missing data, and whatever the computation meets.
+    fn set_up<'a>(&'a self, bench: Bench<'a>) -> Result<Pieces<'a>>;
+
+    /// Takes the measurements that the claims are about from the table of all pieces, rows in the order of the pieces.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for another table, and whatever the computation meets.
+    fn measure(&self, bench: Bench<'_>, rows: &Table) -> Result<Findings>;
+
+    /// What to draw.
+    fn pictures(&self) -> Vec<Picture>;
+
+    /// The settings as TOML, every one spelled out.
+    ///
+    /// # Errors
+    /// [`Error::Numerical`] for settings that TOML cannot hold.
+    fn settings(&self) -> Result<toml::Table>;
+}
+
+/// An experiment that a registry can build.
+pub trait Registered: Experiment + Serialize + DeserializeOwned + 'static {
+    /// Its name on the command line, in configurations and of its table.
+    const NAME: &'static str;
+    /// What it shows, in a line.
+    const ABOUT: &'static str;
+
+    /// Its settings at this size.
+    fn sized(size: Size) -> Self;
+}
+
+/// [`Experiment::settings`] of settings that serialize.
+///
+/// # Errors
+/// [`Error::Numerical`].
+pub fn settings_of<T: Serialize>(settings: &T) -> Result<toml::Table> {
+    toml::Table::try_from(settings).map_err(|e| Error::Numerical { operation: "writing TOML", reason: e.to_string() })
+}
+
+/// A measured number as it stands in a table: seven digits, more than any replicate knows.
+pub fn rounded(value: f64) -> String {
+    format!("{value:.6e}")
+}
+
+/// A line of the registry.
+pub struct Entry {
+    /// [`Registered::NAME`].
+    pub name: &'static str,
+    /// [`Registered::ABOUT`].
+    pub about: &'static str,
+    sized: fn(Size) -> Box<dyn Experiment>,
+    build: fn(toml::Table) -> std::result::Result<Box<dyn Experiment>, toml::de::Error>,
+}
+
+impl Entry {
+    /// The line of an experiment.
+    pub const fn of<E: Registered>() -> Self {
+        Self {
+            name: E::NAME,
+            about: E::ABOUT,
+            sized: |size| Box::new(E::sized(size)),
+            build: |settings| Ok(Box::new(E::deserialize(settings)?)),
+        }
+    }
+
+    /// The experiment at this size.
+    pub fn sized(&self, size: Size) -> Box<dyn Experiment> {
+        (self.sized)(size)
+    }
+
+    /// The entry of this name.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] with all names.
+    pub fn named(name: &str) -> Result<&'static Self> {
+        experiments::REGISTRY.iter().find(|entry| entry.name == name).ok_or_else(|| {
+            let names: Vec<&str> = experiments::REGISTRY.iter().map(|entry| entry.name).collect();
+            Error::argument("experiment", format_args!("one of {}", names.join(", ")), format_args!("`{name}`"))
+        })
+    }
+}
+
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Entry").field(&self.name).finish()
+    }
+}

@@ -1,0 +1,182 @@
+//! What a laboratory leaves on disk: a CSV an experiment and those that follow from it, the verdicts, the seconds, and the manifest, which
+//! says what was run and what its pictures show. Pictures and page are drawn anew from these files alone.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::Size;
+use super::picture::Picture;
+use crate::bounds::{Claim, Judgement};
+use crate::error::{Error, Result};
+use crate::experiment::record::{CHECKPOINT, MANIFEST, Table, Writer, cell};
+
+/// The version of the layout on disk.
+pub const RECORD_VERSION: u32 = 1;
+
+/// Every claim with its rule, what was measured and the verdict: `experiment`, `claim`, `rule`, `predicted`, `measured`, `low`, `high`,
+/// `verdict`.
+pub const VERDICTS: &str = "verdicts.csv";
+/// Seconds, the only clock: `experiment`, `piece`, `row` (a line of the experiment's table, counted from 0; empty for the piece as a
+/// whole), `seconds`.
+pub const TIMINGS: &str = "timings.csv";
+/// The column that rows which are timed have besides those of their table.
+pub const SECONDS: &str = "seconds";
+/// What kind of manifest it is.
+const KIND: &str = "laboratory";
+
+/// An experiment of a record.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Its name.
+    pub name: String,
+    /// What it shows, in a line.
+    pub about: String,
+    /// The stems of its tables: its own, then those that follow from it.
+    pub tables: Vec<String>,
+    /// Its pictures.
+    pub pictures: Vec<Picture>,
+}
+
+/// What a record is about.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// `laboratory`.
+    pub kind: String,
+    /// [`RECORD_VERSION`] when it was written.
+    pub record_version: u32,
+    /// The version of this crate.
+    pub nhgd_version: String,
+    /// The plan as TOML, every setting spelled out.
+    pub configuration: String,
+    /// The size whose settings the plan began with.
+    pub size: Size,
+    /// Threads used.
+    pub threads: usize,
+    /// The machine: operating system, architecture, processor, cores.
+    pub machine: BTreeMap<String, String>,
+    /// The experiments.
+    pub experiments: Vec<Report>,
+}
+
+impl Manifest {
+    /// The manifest of this program, without experiments yet.
+    pub fn new(configuration: String, size: Size, machine: BTreeMap<String, String>) -> Self {
+        Self {
+            kind: KIND.into(),
+            record_version: RECORD_VERSION,
+            nhgd_version: env!("CARGO_PKG_VERSION").into(),
+            configuration,
+            size,
+            threads: crate::par::threads(),
+            machine,
+            experiments: Vec::new(),
+        }
+    }
+}
+
+/// A complete record.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Record {
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// The tables of all experiments, by stem.
+    pub tables: BTreeMap<String, Table>,
+    /// [`VERDICTS`].
+    pub verdicts: Table,
+    /// [`TIMINGS`].
+    pub timings: Table,
+}
+
+/// An empty table of verdicts.
+pub fn verdict_table() -> Table {
+    Table::new(["experiment", "claim", "rule", "predicted", "measured", "low", "high", "verdict"])
+}
+
+/// Adds a claim and what became of it.
+///
+/// # Errors
+/// [`Error::Shape`] for another table.
+pub fn push_verdict(table: &mut Table, claim: &Claim, judgement: &Judgement) -> Result<()> {
+    let Judgement { experiment, claim: statement, predicted, measured, low, high, verdict } = judgement;
+    let numbers = [predicted, measured, low, high].map(|number| cell(*number));
+    let words = [experiment.clone(), statement.clone(), claim.rule.to_string()];
+    table.push(words.into_iter().chain(numbers).chain([verdict.to_string()]))
+}
+
+/// An empty table of seconds.
+pub fn timing_table() -> Table {
+    Table::new(["experiment", "piece", "row", SECONDS])
+}
+
+impl Record {
+    /// The table of this stem.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if there is none.
+    pub fn table(&self, stem: &str) -> Result<&Table> {
+        let stems = || self.tables.keys().cloned().collect::<Vec<_>>().join(", ");
+        self.tables.get(stem).ok_or_else(|| Error::argument("table", stems(), format_args!("`{stem}`")))
+    }
+
+    /// The seconds of each row of an experiment's own table; none where they are not timed.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] where the record's timings are not such a table.
+    pub fn row_seconds(&self, experiment: &str) -> Result<Option<Vec<f64>>> {
+        let own = self.timings.filter("experiment", experiment)?;
+        let timed = own.text("row")?.into_iter().zip(own.numbers(SECONDS)?).filter(|(row, _)| !row.is_empty());
+        let seconds: Vec<f64> = timed.map(|(_, seconds)| seconds).collect();
+        Ok((!seconds.is_empty()).then_some(seconds))
+    }
+
+    /// Writes the tables; the manifest, last, is left to [`Writer::finish`].
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn write_tables(&self, writer: &Writer) -> Result<()> {
+        for (stem, table) in &self.tables {
+            writer.write(&format!("{stem}.csv"), &table.to_csv()?)?;
+        }
+        writer.write(VERDICTS, &self.verdicts.to_csv()?)?;
+        writer.write(TIMINGS, &self.timings.to_csv()?)
+    }
+
+    /// Whether the folder holds a complete record of this kind rather than that of a run.
+    pub fn is_in(folder: &Path) -> bool {
+        #[derive(Deserialize)]
+        struct Kind {
+            kind: String,
+        }
+        let kind = fs::read(folder.join(MANIFEST)).ok().and_then(|bytes| serde_json::from_slice::<Kind>(&bytes).ok());
+        kind.is_some_and(|found| found.kind == KIND)
+    }
+
+    /// Reads a record.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if the folder holds no complete record of this version, [`Error::Io`] if a file cannot be read.
+    pub fn read(folder: &Path) -> Result<Self> {
+        let path = folder.join(MANIFEST);
+        if !path.is_file() {
+            let hint = if folder.join(CHECKPOINT).exists() { "; go on with it by `nhgd bounds --resume`" } else { "" };
+            return Err(Error::data(folder, format_args!("no complete record here: it has no {MANIFEST}{hint}")));
+        }
+        let bytes = fs::read(&path).map_err(|e| Error::io(&path, "reading", e))?;
+        let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|e| Error::data(&path, e))?;
+        if manifest.record_version != RECORD_VERSION {
+            let found = manifest.record_version;
+            return Err(Error::data(&path, format_args!("record version {found}; this program reads version {RECORD_VERSION}")));
+        }
+        let stems = manifest.experiments.iter().flat_map(|report| &report.tables);
+        let table = |stem: &String| Ok((stem.clone(), Table::read(&folder.join(format!("{stem}.csv")))?));
+        Ok(Self {
+            tables: stems.map(table).collect::<Result<_>>()?,
+            verdicts: Table::read(&folder.join(VERDICTS))?,
+            timings: Table::read(&folder.join(TIMINGS))?,
+            manifest,
+        })
+    }
+}

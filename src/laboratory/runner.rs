@@ -1,0 +1,215 @@
+//! Runs a laboratory: the pieces of each experiment, several at once, in any order; then its measurements and verdicts. Pieces are
+//! pure functions of their number, so that the record has the same bytes at any number of threads and after any interruption, seconds
+//! apart. Time, progress, interruption and where checkpoints are kept come in from outside.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use super::checkpoint::{Checkpoint, Done};
+use super::plan::{Chosen, Plan};
+use super::record::{Manifest, Record, Report, push_verdict, timing_table, verdict_table};
+use super::{Bench, Concurrency, Size};
+use crate::error::{Error, Result, check_len};
+use crate::experiment::record::Table;
+use crate::par;
+use crate::problem::DataSource;
+use crate::rng::Key;
+
+/// What a laboratory takes from the world around it.
+pub trait World: Sync {
+    /// The time since some moment.
+    fn now(&self) -> Duration;
+
+    /// `done` of `total` units of work are done; `what` is being worked on.
+    fn progress(&self, _done: u64, _total: u64, _what: &str) {}
+
+    /// Whether to stop as soon as the pieces at hand are done.
+    fn interrupted(&self) -> bool {
+        false
+    }
+
+    /// Whether it is time for a checkpoint. Asked after every piece.
+    fn checkpoint_due(&self) -> bool {
+        false
+    }
+
+    /// Keeps a checkpoint in the place of the one before: at the beginning, where it is due, and at an interruption.
+    ///
+    /// # Errors
+    /// Whatever keeping it meets; it ends the laboratory.
+    fn keep(&self, _checkpoint: &Checkpoint) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Does all that a plan says.
+///
+/// # Errors
+/// [`Error::Argument`] for settings outside their domain, [`Error::Interrupted`] when asked to stop, after a last checkpoint, and
+/// whatever the experiments meet.
+pub fn run(plan: &Plan, size: Size, source: &DataSource, machine: BTreeMap<String, String>, world: &dyn World) -> Result<Record> {
+    plan.validate()?;
+    let checkpoint = Checkpoint::new(plan, size, source)?;
+    world.keep(&checkpoint)?;
+    go_on(plan, checkpoint, source, machine, world)
+}
+
+/// Goes on from a checkpoint, to the same tables as if the laboratory had never stopped (timings apart).
+///
+/// # Errors
+/// As [`run`].
+pub fn resume(
+    mut checkpoint: Checkpoint,
+    source: &DataSource,
+    machine: BTreeMap<String, String>,
+    world: &dyn World,
+) -> Result<Record> {
+    let plan = checkpoint.plan()?;
+    plan.validate()?;
+    checkpoint.data_folder = folder_of(source);
+    go_on(&plan, checkpoint, source, machine, world)
+}
+
+/// The folder as text; none where it has no name in Unicode, and must be given anew.
+pub(super) fn folder_of(source: &DataSource) -> Option<String> {
+    source.folder.as_deref().and_then(Path::to_str).map(str::to_owned)
+}
+
+fn go_on(
+    plan: &Plan,
+    checkpoint: Checkpoint,
+    source: &DataSource,
+    machine: BTreeMap<String, String>,
+    world: &dyn World,
+) -> Result<Record> {
+    let clock = || world.now();
+    let work = |chosen: &Chosen, piece| chosen.experiment.work(piece);
+    let all = |chosen: &Chosen| (0..chosen.experiment.pieces()).map(|piece| work(chosen, piece)).sum::<u64>();
+    let finished = |(chosen, pieces): (&Chosen, &Vec<Option<Done>>)| {
+        (0..).zip(pieces).filter(|(_, done)| done.is_some()).map(|(piece, _)| work(chosen, piece)).sum::<u64>()
+    };
+    let laboratory = Laboratory {
+        world,
+        total: plan.chosen.iter().map(all).sum(),
+        standing: Mutex::new(Standing {
+            done: plan.chosen.iter().zip(&checkpoint.pieces).map(finished).sum(),
+            checkpoint,
+            failure: None,
+        }),
+    };
+    let bench = |chosen: &Chosen| Bench { key: Key::new(plan.seed).named(chosen.entry.name), source, clock: &clock };
+    for (index, chosen) in plan.chosen.iter().enumerate() {
+        laboratory.work(index, chosen, bench(chosen))?;
+    }
+    let Standing { checkpoint, .. } = laboratory.standing.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut record = Record {
+        manifest: Manifest::new(checkpoint.configuration, checkpoint.size, machine),
+        tables: BTreeMap::new(),
+        verdicts: verdict_table(),
+        timings: timing_table(),
+    };
+    for (chosen, pieces) in plan.chosen.iter().zip(checkpoint.pieces) {
+        conclude(&mut record, chosen, bench(chosen), pieces.into_iter().flatten().collect())?;
+    }
+    Ok(record)
+}
+
+/// A laboratory under way.
+struct Laboratory<'a> {
+    world: &'a dyn World,
+    total: u64,
+    standing: Mutex<Standing>,
+}
+
+/// What is done, as a checkpoint that is always ready to be kept.
+struct Standing {
+    checkpoint: Checkpoint,
+    done: u64,
+    failure: Option<Error>,
+}
+
+impl Laboratory<'_> {
+    /// Does the pieces of an experiment that are not done yet.
+    fn work(&self, index: usize, chosen: &Chosen, bench: Bench<'_>) -> Result<()> {
+        let missing: Vec<usize> = self.with(|standing| {
+            self.world.progress(standing.done, self.total, chosen.entry.name);
+            (0..).zip(&standing.checkpoint.pieces[index]).filter(|(_, done)| done.is_none()).map(|(piece, _)| piece).collect()
+        });
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let pieces = chosen.experiment.set_up(bench)?;
+        let one = |piece: usize| {
+            if self.world.interrupted() || self.with(|standing| standing.failure.is_some()) {
+                return;
+            }
+            let begun = self.world.now();
+            let outcome = pieces(piece).map(|rows| Done { rows, seconds: (self.world.now() - begun).as_secs_f64() });
+            self.with(|standing| {
+                let noted = outcome.and_then(|done| self.note(standing, (index, piece), done, chosen));
+                standing.failure = standing.failure.take().or(noted.err());
+            });
+        };
+        match chosen.experiment.concurrency() {
+            Concurrency::Parallel => drop(par::map(missing, one)),
+            Concurrency::Alone => missing.into_iter().for_each(one),
+        }
+        self.with(|standing| match standing.failure.take() {
+            Some(failure) => Err(failure),
+            // What came after the last piece does not matter.
+            None if standing.checkpoint.pieces[index].iter().all(Option::is_some) => Ok(()),
+            None => {
+                self.world.keep(&standing.checkpoint)?;
+                let percent = 100 * standing.done / self.total.max(1);
+                Err(Error::Interrupted { standing: format!("at {percent} %, in {}", chosen.entry.name) })
+            }
+        })
+    }
+
+    /// Enters a piece that is done.
+    fn note(&self, standing: &mut Standing, (index, piece): (usize, usize), done: Done, chosen: &Chosen) -> Result<()> {
+        let width = chosen.experiment.columns().len();
+        done.rows.cells().iter().try_for_each(|row| check_len("row of a piece", row.len(), width))?;
+        let timed = done.rows.seconds().len();
+        check_len("seconds of a piece", timed, if timed == 0 { 0 } else { done.rows.cells().len() })?;
+        standing.checkpoint.pieces[index][piece] = Some(done);
+        standing.done += chosen.experiment.work(piece);
+        self.world.progress(standing.done, self.total, chosen.entry.name);
+        if self.world.checkpoint_due() { self.world.keep(&standing.checkpoint) } else { Ok(()) }
+    }
+
+    fn with<T>(&self, f: impl FnOnce(&mut Standing) -> T) -> T {
+        // A panic in another piece ends everything anyway.
+        f(&mut self.standing.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Measures, judges and enters an experiment whose pieces are all done.
+fn conclude(record: &mut Record, chosen: &Chosen, bench: Bench<'_>, pieces: Vec<Done>) -> Result<()> {
+    let (name, experiment) = (chosen.entry.name, chosen.experiment.as_ref());
+    let mut table = Table::new(experiment.columns().iter().copied());
+    for (piece, Done { rows, seconds }) in pieces.iter().enumerate() {
+        let mut time = |row: String, seconds: f64| record.timings.push([name, &piece.to_string(), &row, &format!("{seconds:.6}")]);
+        time(String::new(), *seconds)?;
+        for (row, seconds) in (table.len()..).zip(rows.seconds()) {
+            time(row.to_string(), *seconds)?;
+        }
+        rows.cells().iter().try_for_each(|row| table.push(row))?;
+    }
+    let findings = experiment.measure(bench, &table)?;
+    let claims = experiment.claims();
+    check_len("measurements", findings.measured.len(), claims.len())?;
+    for (claim, measured) in claims.iter().zip(findings.measured) {
+        push_verdict(&mut record.verdicts, claim, &claim.judge(measured))?;
+    }
+    let mut stems = Vec::new();
+    for (stem, table) in std::iter::once((name.to_owned(), table)).chain(findings.tables) {
+        stems.push(stem.clone());
+        record.tables.insert(stem, table);
+    }
+    let pictures = experiment.pictures();
+    record.manifest.experiments.push(Report { name: name.into(), about: chosen.entry.about.into(), tables: stems, pictures });
+    Ok(())
+}
