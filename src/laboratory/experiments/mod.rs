@@ -1,6 +1,7 @@
 //! The experiments, one a file, and their registry; and what they share: [`populations`] whose Hessian is known exactly, and curves
 //! read back from tables replicate by replicate.
 
+mod convergence;
 mod fisher_consistency;
 pub mod populations;
 mod replicates;
@@ -8,4 +9,4 @@ mod replicates;
 use super::Entry;
 
 /// Every experiment, in the order in which they are run. Adding one is its file and one line here.
-pub const REGISTRY: &[Entry] = &[Entry::of::<fisher_consistency::FisherConsistency>()];
+pub const REGISTRY: &[Entry] = &[Entry::of::<fisher_consistency::FisherConsistency>(), Entry::of::<convergence::Convergence>()];
