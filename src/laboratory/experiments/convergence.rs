@@ -15,7 +15,7 @@ use crate::curvature::CurvatureConfig;
 use crate::dense::{Matrix, difference, dot, eigh};
 use crate::error::{Error, Result, check_count, check_positive};
 use crate::experiment::record::{Table, cell};
-use crate::laboratory::picture::{Axis, Drawing, Layer, Panel, Picture, Summary};
+use crate::laboratory::picture::{Axis, Band, Center, Drawing, Layer, Panel, Picture};
 use crate::laboratory::{Bench, CONFIDENCE, Experiment, Findings, Pieces, Registered, Rows, Size, settings_of};
 use crate::model::FisherKind;
 use crate::problem::{OracleCounts, Quadratic, QuadraticConfig, Spectrum};
@@ -344,13 +344,13 @@ impl Experiment for Convergence {
                 Layer::new(Self::NAME, "steps", "bound")
                     .only("method", method)
                     .only("inner_steps", largest.to_string())
-                    .summary(Summary::Mean)
                     .theory()
                     .named(format!("descent lemma, K = {largest}")),
                 Layer::new(Self::NAME, "steps", "average")
                     .only("method", method)
                     .by("inner_steps")
-                    .summary(Summary::Quantiles(0.05, 0.95))
+                    .center(Center::Median)
+                    .band(Band::Quantiles(0.05, 0.95))
                     .named("K = {inner_steps}"),
             ],
             verticals: vec![],
@@ -362,7 +362,8 @@ impl Experiment for Convergence {
                 Layer::new(Self::NAME, "samples", "average")
                     .only("method", method)
                     .by("inner_steps")
-                    .summary(Summary::Quantiles(0.05, 0.95))
+                    .center(Center::Median)
+                    .band(Band::Quantiles(0.05, 0.95))
                     .named("K = {inner_steps}"),
             ],
             verticals: vec![],

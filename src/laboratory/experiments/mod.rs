@@ -5,8 +5,13 @@ mod convergence;
 mod fisher_consistency;
 pub mod populations;
 mod replicates;
+mod sgd_path;
 
 use super::Entry;
 
 /// Every experiment, in the order in which they are run. Adding one is its file and one line here.
-pub const REGISTRY: &[Entry] = &[Entry::of::<fisher_consistency::FisherConsistency>(), Entry::of::<convergence::Convergence>()];
+pub const REGISTRY: &[Entry] = &[
+    Entry::of::<fisher_consistency::FisherConsistency>(),
+    Entry::of::<sgd_path::SgdPath>(),
+    Entry::of::<convergence::Convergence>(),
+];
