@@ -1,5 +1,5 @@
 //! `convergence`: the average of ‖∇Φ(v_t)‖² over T outer steps, on a quadratic whose ∇Φ is known in closed form. The descent lemma gives
-//! for η ≤ 1/L_Φ, whatever the estimate ĥ of ∇Φ,
+//! ([`OuterDescent`]) for η ≤ 1/L_Φ, whatever the estimate ĥ of ∇Φ,
 //!
 //! (1/T) Σ_{t<T} ‖∇Φ(v_t)‖² ≤ 2(Φ(v_0) − Φ(v*))/(ηT) + (1/T) Σ_{t<T} ‖ĥ_t − ∇Φ(v_t)‖²:
 //!
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::replicates::Curves;
 use crate::bilevel::{self, Damping, ExactConfig, MethodConfig, NhgdConfig, Observer, SampleCount, Start, State, StepSize, Stop};
-use crate::bounds::{Claim, Measured, Rule, slope_with_limits};
+use crate::bounds::{Claim, Measured, OuterDescent, Rule, slope_with_limits};
 use crate::curvature::CurvatureConfig;
 use crate::dense::{Matrix, difference, dot, eigh};
 use crate::error::{Error, Result, check_count, check_positive};
@@ -129,8 +129,8 @@ fn smoothness(problem: &Quadratic, dim: usize) -> Result<f64> {
 }
 
 impl Convergence {
-    /// The quadratic, its start v_0 and η.
-    fn problem(&self, bench: Bench<'_>) -> Result<(Quadratic, f64)> {
+    /// The quadratic, η, and descent on it from v_0 = 0.
+    fn problem(&self, bench: Bench<'_>) -> Result<(Quadratic, f64, OuterDescent)> {
         let config = QuadraticConfig {
             inner_dim: self.inner_dim,
             outer_dim: self.outer_dim,
@@ -139,8 +139,10 @@ impl Convergence {
             ..Default::default()
         };
         let problem = Quadratic::load(&config, bench.source, bench.key.named("quadratic"))?;
-        let step_size = self.outer_step / smoothness(&problem, self.outer_dim)?;
-        Ok((problem, step_size))
+        let lipschitz = smoothness(&problem, self.outer_dim)?;
+        let step_size = self.outer_step / lipschitz;
+        let descent = OuterDescent::new(problem.value_gap(&vec![0.0; self.outer_dim])?, step_size, lipschitz)?;
+        Ok((problem, step_size, descent))
     }
 
     fn method(&self, name: &str, inner_steps: u64, outer_step_size: f64) -> MethodConfig {
@@ -169,7 +171,7 @@ impl Convergence {
         (METHODS[setting / self.inner_steps.len()], self.inner_steps[setting % self.inner_steps.len()], replicate)
     }
 
-    fn run(&self, (problem, step_size): (&Quadratic, f64), piece: usize, key: Key) -> Result<Rows> {
+    fn run(&self, (problem, step_size, descent): (&Quadratic, f64, OuterDescent), piece: usize, key: Key) -> Result<Rows> {
         let (name, inner_steps, replicate) = self.setting(piece);
         let method = self.method(name, inner_steps, step_size).build()?;
         let mut watch = Watch { problem, step_size, last: None, gradients: 0.0, errors: 0.0, doublings: Vec::new() };
@@ -180,13 +182,12 @@ impl Convergence {
             let reason = format!("`{name}` with K = {inner_steps} ended after {} outer steps", outcome.state.step);
             return Err(Error::Numerical { operation: "convergence", reason });
         }
-        let gap = problem.value_gap(&vec![0.0; self.outer_dim])?;
         let mut rows = Rows::default();
         for (steps, gradients, errors) in watch.doublings {
             let t = steps as f64;
             let samples = steps * inner_steps * self.batch_size as u64;
             let names = [name.to_owned(), inner_steps.to_string(), replicate.to_string(), steps.to_string(), samples.to_string()];
-            let bound = 2.0 * gap / (step_size * t) + errors / t;
+            let bound = descent.average_squared_gradient(steps as usize, errors / t)?;
             rows.push(names.into_iter().chain([gradients / t, errors / t, bound].map(cell)));
         }
         Ok(rows)
@@ -293,8 +294,8 @@ impl Experiment for Convergence {
     }
 
     fn set_up<'a>(&'a self, bench: Bench<'a>) -> Result<Pieces<'a>> {
-        let (problem, step_size) = self.problem(bench)?;
-        Ok(Box::new(move |piece| self.run((&problem, step_size), piece, bench.key)))
+        let (problem, step_size, descent) = self.problem(bench)?;
+        Ok(Box::new(move |piece| self.run((&problem, step_size, descent), piece, bench.key)))
     }
 
     fn measure(&self, _bench: Bench<'_>, rows: &Table) -> Result<Findings> {
