@@ -1,6 +1,7 @@
 //! The experiments, one a file, and their registry; and what they share: [`populations`] whose Hessian is known exactly, and curves
 //! read back from tables replicate by replicate.
 
+mod convergence;
 mod fisher_consistency;
 mod logistic;
 mod misspecified;
@@ -15,4 +16,5 @@ pub const REGISTRY: &[Entry] = &[
     Entry::of::<fisher_consistency::FisherConsistency>(),
     Entry::of::<sgd_path::SgdPath>(),
     Entry::of::<misspecified::Misspecified>(),
+    Entry::of::<convergence::Convergence>(),
 ];
