@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fisher_matrices::{FisherMatrix, Scored};
 use super::replicates::Curves;
-use crate::bounds::{Claim, Measured, Rule, mean_with_limits, sketch};
+use crate::bounds::{Claim, Measured, Rule, log_log_slope, mean_with_limits, sketch};
 use crate::curvature::{
     Approximation, CurvatureConfig, DiagonalConfig, FrequentDirectionsConfig, KfacConfig, NystromConfig, TestMatrix, WindowConfig,
 };
@@ -52,8 +52,8 @@ impl Registered for SketchSize {
 
     fn sized(size: Size) -> Self {
         let (sizes, replicates, dim, image_samples, image_replicates) = match size {
-            Size::Quick => (vec![4, 8, 12, 16, 24, 32], 6, 160, 400, 2),
-            Size::Full => (vec![4, 8, 16, 24, 32, 48, 64], 16, 400, 2000, 3),
+            Size::Quick => (vec![4, 8, 12, 16, 24, 32], 12, 160, 400, 6),
+            Size::Full => (vec![4, 8, 16, 24, 32, 48, 64], 16, 400, 2000, 4),
         };
         Self {
             sizes,
@@ -73,7 +73,12 @@ impl Registered for SketchSize {
 
 /// The matrices, in the order of the pieces.
 const MATRICES: [&str; 6] = ["exponential", "j⁻¹", "j⁻²", "flat", "digits", "images"];
-/// The last of [`MATRICES`]: the one that needs a folder of data.
+/// Places in [`MATRICES`]; the images need a folder of data.
+const EXPONENTIAL: usize = 0;
+const HARMONIC: usize = 1;
+const SQUARE: usize = 2;
+const FLAT: usize = 3;
+const DIGITS: usize = 4;
 const IMAGES: usize = 5;
 
 const DIRECTIONS: &str = "frequent-directions";
@@ -96,7 +101,7 @@ const FLAT_TOLERANCE: f64 = 1e-6;
 /// The largest relative difference of the errors of sparse signs from those of Gaussian test matrices.
 const ALIKE: f64 = 0.25;
 /// The matrices on which these are compared.
-const COMPARED: [usize; 3] = [0, 2, 4];
+const COMPARED: [usize; 3] = [EXPONENTIAL, SQUARE, DIGITS];
 
 /// The settings of a family; none for one that cannot take these rows.
 fn config(family: &str, size: usize, rows: &GradientBlock) -> Option<CurvatureConfig> {
@@ -134,9 +139,9 @@ enum Source {
 impl SketchSize {
     fn spectrum(&self, matrix: usize) -> Vec<f64> {
         let value = |j: usize| match matrix {
-            0 => (-self.rate * j as f64).exp(),
-            1 => 1.0 / (1 + j) as f64,
-            2 => ((1 + j) as f64).powi(-2),
+            EXPONENTIAL => (-self.rate * j as f64).exp(),
+            HARMONIC => 1.0 / (1 + j) as f64,
+            SQUARE => ((1 + j) as f64).powi(-2),
             _ => 1.0,
         };
         (0..self.dim).map(value).collect()
@@ -204,6 +209,10 @@ impl SketchSize {
             }
         }
         for family in ["diagonal", "kfac"] {
+            // The diagonal of the flat one is the matrix itself.
+            if matrix == FLAT {
+                continue;
+            }
             let Some(config) = config(family, 0, &fisher.rows) else { continue };
             let estimate = sketched(&config, &fisher.rows, key)?;
             let error = fisher.minus(&*estimate, key.named(family))?;
@@ -241,6 +250,9 @@ enum Question {
     Expectation { error: &'static str, bound: &'static str },
     /// The exponential rate at which the error falls.
     Rate(&'static str),
+    /// The same of the error divided by ℓ: the bound of a Nyström sketch has a factor (ℓ − p)/(p − 1) before λ_{ℓ−p+1}, and the best p is
+    /// about 1/r, whatever ℓ.
+    RateByColumn(&'static str),
     /// Its exponent, on this matrix.
     Exponent(usize, &'static str),
     /// The smallest error on the flat spectrum.
@@ -272,12 +284,25 @@ impl SketchSize {
             let rule = Rule::SlopeWithin { predicted: -self.rate, tolerance: self.rate_tolerance * self.rate };
             out.push((Question::Rate(family), claim(text, rule)));
         }
-        for (matrix, predicted) in [(1, -1.0), (2, -2.0)] {
+        for (matrix, predicted) in [(HARMONIC, -1.0), (SQUARE, -2.0)] {
             for family in SKETCHES {
                 let text = format!("{}, {family}: slope of log ‖F − F̂‖ by log ℓ from ℓ = {from} on", MATRICES[matrix]);
                 let rule = Rule::SlopeWithin { predicted, tolerance: self.exponent_tolerance };
                 out.push((Question::Exponent(matrix, family), claim(text, rule)));
             }
+        }
+        for family in [GAUSSIAN, SPARSE] {
+            let text = format!("exponential, {family}: slope of ln(‖F − F̂‖/ℓ) by ℓ from ℓ = {from} on");
+            let rule = Rule::SlopeWithin { predicted: -self.rate, tolerance: self.rate_tolerance * self.rate };
+            out.push((Question::RateByColumn(family), claim(text, rule)));
+        }
+        for family in [DIRECTIONS, ROBUST] {
+            let text = format!(
+                "j⁻¹, {family}: slope of log ‖F − F̂‖ by log ℓ from ℓ = {from} on, beside that of the bound at d = {}",
+                self.dim
+            );
+            let rule = Rule::SlopeWithin { predicted: self.slope_of_bound(HARMONIC, family), tolerance: self.exponent_tolerance };
+            out.push((Question::Exponent(HARMONIC, family), claim(text, rule)));
         }
         for family in LOW_RANK {
             let text = format!("flat, {family}: smallest ‖F − F̂‖/‖F‖ of all ℓ < d");
@@ -291,6 +316,15 @@ impl SketchSize {
         out
     }
 
+    /// The log-log slope of what theory gives beforehand, at the same ℓ; NaN, which decides nothing, for settings that are refused.
+    fn slope_of_bound(&self, matrix: usize, family: &str) -> f64 {
+        let eigenvalues = self.spectrum(matrix);
+        let sizes: Vec<usize> = self.sizes.iter().copied().filter(|&size| size >= self.fit_from).collect();
+        let bounds: Result<Vec<f64>> = sizes.iter().map(|&size| bound(family, &eigenvalues, size)).collect();
+        let x: Vec<f64> = sizes.iter().map(|&size| size as f64).collect();
+        bounds.and_then(|bounds| log_log_slope(&x, &bounds)).unwrap_or(f64::NAN)
+    }
+
     fn answer(&self, question: Question, rows: &Table) -> Result<Measured> {
         let curves = |matrix: usize, family: &str| {
             let curves = Curves::read(rows, &[("matrix", MATRICES[matrix]), ("family", family)], "sketch_size", "error")?;
@@ -300,15 +334,15 @@ impl SketchSize {
             Question::AboveBound(family) => above(rows, family, "bound"),
             Question::AboveCertificate(family) => above(rows, family, "certificate"),
             Question::Expectation { error, bound } => largest_mean(rows, error, bound),
-            // The slope of ln y by x is the log-log slope against eˣ.
-            Question::Rate(family) => {
-                let curves = curves(0, family)?;
-                let exponentials = curves.x.iter().map(|size| size.exp()).collect();
-                Ok(Curves { x: exponentials, ..curves }.slope()?.into())
+            Question::Rate(family) => rate(curves(EXPONENTIAL, family)?),
+            Question::RateByColumn(family) => {
+                let Curves { x, y } = curves(EXPONENTIAL, family)?;
+                let by_column = |errors: &Vec<f64>| errors.iter().zip(&x).map(|(error, size)| error / size).collect();
+                rate(Curves { y: y.iter().map(by_column).collect(), x })
             }
             Question::Exponent(matrix, family) => Ok(curves(matrix, family)?.slope()?.into()),
             Question::Flat(family) => {
-                let flat = rows.filter("matrix", MATRICES[3])?.filter("family", family)?;
+                let flat = rows.filter("matrix", MATRICES[FLAT])?.filter("family", family)?;
                 let errors = flat.numbers("error")?.into_iter().zip(flat.numbers("sketch_size")?);
                 let smallest = errors.filter(|(_, size)| *size < self.dim as f64).map(|(error, _)| error);
                 Ok(Measured::exactly(smallest.fold(f64::INFINITY, f64::min)))
@@ -324,6 +358,12 @@ impl SketchSize {
             }
         }
     }
+}
+
+/// The slope of ln y by x: the log-log slope against eˣ.
+fn rate(curves: Curves) -> Result<Measured> {
+    let exponentials = curves.x.iter().map(|size| size.exp()).collect();
+    Ok(Curves { x: exponentials, ..curves }.slope()?.into())
 }
 
 /// How many errors of a family are above what this column says.
@@ -466,8 +506,8 @@ impl Experiment for SketchSize {
 
     fn pictures(&self) -> Vec<Picture> {
         let size = |matrix: usize| {
-            let label = "sketch size ℓ (rows or columns)";
-            if matrix == 0 { Axis::linear(label) } else { Axis::log(label) }
+            let label = "size ℓ (count)";
+            if matrix == EXPONENTIAL { Axis::linear(label) } else { Axis::log(label) }
         };
         let errors = |matrix: usize| {
             let layer = |y: &str| Layer::new(Self::NAME, "sketch_size", y).only("matrix", MATRICES[matrix]);
@@ -475,7 +515,7 @@ impl Experiment for SketchSize {
                 title: MATRICES[matrix].to_owned(),
                 x: size(matrix),
                 layers: vec![
-                    layer("best").only("family", DIRECTIONS).theory().named("best of rank ℓ: λ_{ℓ+1}"),
+                    layer("best").only("family", DIRECTIONS).theory().named("best of rank ℓ"),
                     layer("bound").by("family").theory().named("bound from the spectrum"),
                     layer("error").by("family").center(Center::Geometric).band(Band::Range).named("{family}"),
                 ],
@@ -490,7 +530,7 @@ impl Experiment for SketchSize {
             };
             Panel {
                 title: MATRICES[matrix].to_owned(),
-                x: Axis::log("sketch size ℓ (rows or columns)"),
+                x: Axis::log("sketch size ℓ (count)"),
                 layers: vec![
                     layer("probed").theory().named("with probes, δ = 0.05"),
                     layer("certificate").band(Band::Columns("low".into(), "high".into())).named("{family}"),
@@ -507,8 +547,8 @@ impl Experiment for SketchSize {
         };
         let error = || Axis::log("‖F − F̂‖₂ / ‖F‖₂ (no unit)");
         let lines = "Geometric mean with a band from the smallest to the largest. Broken lines: the bound that the spectrum gives \
-                     beforehand (always for Frequent Directions and its robust form, of the mean for a Gaussian Nyström sketch), and \
-                     λ_{ℓ+1}, which no F̂ of rank ℓ beats.";
+                     beforehand (always for Frequent Directions and its robust form, of the mean for a Gaussian Nyström sketch), and the \
+                     next eigenvalue, which no F̂ of rank ℓ beats (the robust form, with its multiple of I, has full rank).";
         vec![
             picture(
                 "",
@@ -517,7 +557,7 @@ impl Experiment for SketchSize {
                 (0..4).map(errors).collect(),
                 format!(
                     "Matrices with prescribed eigenvalues in random directions, d = {}, {} rows, {replicates} of each. {lines} The window \
-                     holds the last ℓ rows.",
+                     holds the last ℓ rows. On the flat spectrum the diagonal is the matrix itself, and not shown.",
                     self.dim, self.rows
                 ),
             ),
@@ -538,7 +578,7 @@ impl Experiment for SketchSize {
                 "-tightness",
                 "How far a sketch's certificate is above its error",
                 Axis::log("certificate / ‖F − F̂‖₂ (no unit)"),
-                [0, 1, 2, 3, 4].map(tightness).into(),
+                [SQUARE, FLAT, DIGITS].map(tightness).into(),
                 format!(
                     "The half-width that a sketch certifies always (lines: median, band: smallest to largest of {replicates}) and, broken, \
                      with ℓ/4 probes and a probability of failure of at most {FAILURE}, which Nyström sketches carry."

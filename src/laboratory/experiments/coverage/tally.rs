@@ -7,8 +7,10 @@ use crate::error::Result;
 use crate::experiment::record::{Table, cell};
 use crate::laboratory::Rows;
 
-/// Bins of a decade: neighbouring ones differ by 6 %.
-const PER_DECADE: f64 = 40.0;
+/// Bins of a decade: neighbouring ones differ by 12 %.
+const PER_DECADE: f64 = 20.0;
+/// What is looser than this is counted together.
+const LOOSEST: f64 = 1e6;
 /// What rounding of the truth may hide: a truth below so many times its own rounding says nothing of tightness.
 const RESOLVED: f64 = 1e3;
 
@@ -56,7 +58,7 @@ pub struct Tally(BTreeMap<Place, (u64, u64)>);
 impl Tally {
     /// Counts a statement.
     pub fn add(&mut self, statement: &Statement) {
-        let bin = statement.tightness.map(|ratio| (PER_DECADE * ratio.max(f64::MIN_POSITIVE).log10()).floor() as i64);
+        let bin = statement.tightness.map(|ratio| (PER_DECADE * ratio.clamp(1.0 / LOOSEST, LOOSEST).log10()).floor() as i64);
         let (count, failures) = self.0.entry((statement.name, cell(statement.delta), bin)).or_default();
         *count += 1;
         *failures += u64::from(statement.failed);
@@ -73,7 +75,7 @@ impl Tally {
     }
 }
 
-/// The columns of [`Tally::rows`]. `bin` is ⌊40 log₁₀(bound/truth)⌋, and empty where the truth is within rounding of nothing, or no number.
+/// The columns of [`Tally::rows`]. `bin` is ⌊20 log₁₀(bound/truth)⌋, from −120 to 120, and empty where the truth is within rounding of nothing, or no number.
 pub const COLUMNS: [&str; 7] = ["subject", "case", "statement", "delta", "bin", "count", "failures"];
 
 /// The sums of some rows.
@@ -148,7 +150,7 @@ mod tests {
         assert_eq!((counts.count, counts.failures, counts.resolved()), (1002, 1, 1001));
         for p in [0.05, 0.5, 0.95] {
             let exact = ratios[(1000.0 * p) as usize];
-            assert!((counts.quantile(p) / exact - 1.0).abs() < 0.04, "{p}: {} for {exact}", counts.quantile(p));
+            assert!((counts.quantile(p) / exact - 1.0).abs() < 0.08, "{p}: {} for {exact}", counts.quantile(p));
         }
         let events = Counts::of(&table(&tally), &[("statement", "b"), ("delta", "0.1")]).unwrap();
         assert_eq!((events.count, events.failures), (1, 1));
