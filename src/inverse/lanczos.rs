@@ -16,12 +16,11 @@ pub struct SpectralEstimate {
 }
 
 /// The extreme Ritz values of A after `steps` products, or as many as the space has, and the number of products spent; no values
-/// where a product left the finite numbers.
-pub(super) fn extreme_eigenvalues<A: LinearOperator + ?Sized>(
-    a: &A,
-    steps: usize,
-    key: Key,
-) -> Result<(Option<SpectralEstimate>, usize)> {
+/// where a product left the finite numbers. The vectors of the basis are kept: d numbers a product.
+///
+/// # Errors
+/// [`Error::Argument`](crate::Error::Argument) for no steps, and those of the products.
+pub fn extreme_eigenvalues<A: LinearOperator + ?Sized>(a: &A, steps: usize, key: Key) -> Result<(Option<SpectralEstimate>, usize)> {
     check_count("products of the spectral estimate", steps)?;
     let mut q = key.stream().normals(a.dim());
     let mut basis: Vec<Vec<f64>> = Vec::new();

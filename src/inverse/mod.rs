@@ -19,7 +19,7 @@ pub use certificate::{
 pub use cg::conjugate_gradients;
 pub use damping::{Damping, DampingRange, choose_damping};
 pub use known::KnownCurvature;
-pub use lanczos::SpectralEstimate;
+pub use lanczos::{SpectralEstimate, extreme_eigenvalues};
 pub use neumann::{NeumannReport, NeumannStep, neumann};
 pub use pcg::{PcgOptions, PcgReport, preconditioned_conjugate_gradients};
 pub use row_space::{Components, PathPoint, RowSpace, damping_grid};

@@ -2,12 +2,15 @@
 //! read back from tables replicate by replicate.
 
 mod convergence;
+mod coverage;
 mod fisher_consistency;
+mod fisher_matrices;
 mod logistic;
 mod misspecified;
 pub mod populations;
 mod replicates;
 mod sgd_path;
+mod sketch_size;
 
 use super::Entry;
 
@@ -16,5 +19,7 @@ pub const REGISTRY: &[Entry] = &[
     Entry::of::<fisher_consistency::FisherConsistency>(),
     Entry::of::<sgd_path::SgdPath>(),
     Entry::of::<misspecified::Misspecified>(),
+    Entry::of::<sketch_size::SketchSize>(),
     Entry::of::<convergence::Convergence>(),
+    Entry::of::<coverage::Coverage>(),
 ];
