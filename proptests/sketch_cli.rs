@@ -245,6 +245,25 @@ fn absorbing_continues_a_build_bit_for_bit_and_files_may_be_cut_anywhere() {
     }
 }
 
+/// A decimal in the manifest must be the very number: the mass is compared with the sketch's, and γ is used again.
+#[test]
+fn every_decay_is_read_back_to_the_bit() {
+    let desk = Desk::new();
+    let case = gradients(3, 14, 5);
+    desk.save("a.npy", &matrix_file(&part(&case, 0..3).expanded));
+    desk.save("b.npy", &matrix_file(&part(&case, 3..14).expanded));
+    let mut stream = Key::new(31).stream();
+    let hundredths = (1..100).map(|i| f64::from(i) / 100.0);
+    for gamma in hundredths.chain((0..100).map(|_| stream.uniform())) {
+        let options = format!("--method nystrom --sketch-size 3 --decay {gamma:?} --force");
+        desk.good(&format!("build a.npy b.npy {options} --out one.nhgd"));
+        assert_eq!(number(&desk.json("info one.nhgd")["decay"]).to_bits(), gamma.to_bits());
+        desk.good(&format!("build a.npy {options} --out first.nhgd"));
+        desk.good("absorb first.nhgd b.npy --out both.nhgd --force");
+        assert!(fs::read(desk.path("one.nhgd")).unwrap() == fs::read(desk.path("both.nhgd")).unwrap(), "γ = {gamma:?}");
+    }
+}
+
 #[test]
 fn merging_is_one_pass() {
     let desk = Desk::new();

@@ -213,4 +213,20 @@ mod tests {
         let message = Sketch::read(&path).err().unwrap().to_string();
         assert!(message.ends_with("sketch file of version 2; this program reads version 1"), "{message}");
     }
+
+    #[test]
+    fn every_number_is_read_back_to_the_bit() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sketch");
+        let mut stream = Key::new(5).stream();
+        for _ in 0..500 {
+            let mut sketch = sketch("diagonal");
+            sketch.decay = stream.uniform();
+            sketch.curvature.decay(sketch.decay).unwrap();
+            sketch.write(&path, Existing::Replace).unwrap();
+            let read = Sketch::read(&path).unwrap();
+            assert_eq!(read.decay.to_bits(), sketch.decay.to_bits());
+            assert_eq!(read.curvature.mass().to_bits(), sketch.curvature.mass().to_bits());
+        }
+    }
 }
