@@ -593,6 +593,8 @@ fn bad_settings_are_refused_by_name() {
     for (arguments, code, fragments) in [
         ("--method nystrum", 2, &["--method", "nystrom", "nystrum"][..]),
         ("--method kfac", 2, &["`kfac`", "nystrom"]),
+        ("--method nystrom --sketch-size 2 --probes 99999999999999", 2, &["probes", "dimension 4", "99999999999999"]),
+        ("--method frequent-directions --sketch-size 2 --probes 5", 2, &["probes", "dimension 4", "found 5"]),
         ("--method nystrom --sketch-size 0", 2, &["sketch_size", "found 0"]),
         ("--method nystrom --sketch-size 5", 2, &["sketch_size", "dimension 4", "found 5"]),
         ("--method diagonal --sketch-size 5", 2, &["--sketch-size", "diagonal"]),
@@ -611,6 +613,8 @@ fn bad_settings_are_refused_by_name() {
     desk.refused("build g.npy --method dense --out nowhere/t.nhgd", 2, &["--out", "folder", "nowhere/t.nhgd"]);
     desk.refused("build g.npy --method dense --out .", 2, &["--out", "a folder"]);
     desk.good("build g.npy --method dense --out s.nhgd --force");
+    // As many probes as the dimension are the most.
+    desk.good("build g.npy --method nystrom --sketch-size 2 --probes 4 --out probes.nhgd");
     // The default size fits a small dimension.
     desk.good("build g.npy --method frequent-directions --out small.nhgd");
     assert_eq!(desk.json("info small.nhgd")["sketch_size"], 4);

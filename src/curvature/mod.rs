@@ -297,6 +297,15 @@ fn check_block(block: &GradientBlock, dim: usize) -> Result<()> {
     check_finite("squared norms of gradient rows", &block.squared_row_norms())
 }
 
+/// Checks that a d × `columns` matrix can be allocated: a refusal, where the allocator would end the program.
+fn check_room(dim: usize, columns: usize) -> Result<()> {
+    let mut trial = Vec::<f64>::new();
+    let room = dim.checked_mul(columns).is_some_and(|numbers| trial.try_reserve_exact(numbers).is_ok());
+    // An allocation that nobody looks at may be optimized away, and counts as one that succeeded.
+    std::hint::black_box(&trial);
+    if room { Ok(()) } else { Err(Error::argument("dim", format_args!("memory for d × {columns} numbers"), dim)) }
+}
+
 fn check_growth(present: usize, size: usize, dim: usize) -> Result<()> {
     if (present..=dim).contains(&size) {
         return Ok(());

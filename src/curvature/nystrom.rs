@@ -102,10 +102,7 @@ impl Nystrom {
         if size > dim {
             return Err(Error::argument("sketch_size", format_args!("at most the dimension {dim}"), size));
         }
-        // Beyond this the address space ends; what memory there is, the system knows.
-        if dim > isize::MAX as usize / size_of::<f64>() / size {
-            return Err(Error::argument("dim", format_args!("a d × {size} sketch that can be addressed"), dim));
-        }
+        super::check_room(dim, size)?;
         Self::with_test_matrix(&config.test_matrix.draw(dim, size, key)?, config, key)
     }
 
