@@ -4,6 +4,7 @@
 mod support;
 
 use std::fs;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -135,6 +136,20 @@ fn numbers(value: &Value) -> Vec<f64> {
     value.as_array().unwrap().iter().map(number).collect()
 }
 
+/// The same sketch file with another manifest, or another entry `curvature`.
+fn repacked(sketch: &[u8], change: impl Fn(&str, Vec<u8>) -> Vec<u8>) -> Vec<u8> {
+    let mut archive = zip::ZipArchive::new(std::io::Cursor::new(sketch)).unwrap();
+    let mut changed = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    let stored = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    for name in ["manifest.json", "curvature"] {
+        let mut bytes = Vec::new();
+        archive.by_name(name).unwrap().read_to_end(&mut bytes).unwrap();
+        changed.start_file(name, stored).unwrap();
+        changed.write_all(&change(name, bytes)).unwrap();
+    }
+    changed.finish().unwrap().into_inner()
+}
+
 #[test]
 fn every_method_solves_within_the_radius_that_it_states() {
     for (n, d, size) in [(60, 12, 5), (1, 7, 3), (3, 65, 4), (130, 64, 16), (20, 1, 1)] {
@@ -261,6 +276,86 @@ fn every_decay_is_read_back_to_the_bit() {
         desk.good(&format!("build a.npy {options} --out first.nhgd"));
         desk.good("absorb first.nhgd b.npy --out both.nhgd --force");
         assert!(fs::read(desk.path("one.nhgd")).unwrap() == fs::read(desk.path("both.nhgd")).unwrap(), "γ = {gamma:?}");
+    }
+}
+
+/// ℓ/4 probes are ℓ/4 probes, said or not.
+#[test]
+fn settings_that_come_to_the_same_merge() {
+    let desk = Desk::new();
+    let case = gradients(36, 40, 12);
+    desk.save("a.npy", &matrix_file(&part(&case, 0..15).expanded));
+    desk.save("b.npy", &matrix_file(&part(&case, 15..40).expanded));
+    desk.good("build a.npy --method nystrom --sketch-size 7 --out silent.nhgd");
+    desk.good("build b.npy --method nystrom --sketch-size 7 --probes 1 --out said.nhgd");
+    desk.good("build b.npy --method nystrom --sketch-size 7 --probes 2 --out other.nhgd");
+    for pair in ["silent.nhgd said.nhgd", "said.nhgd silent.nhgd"] {
+        assert_eq!(desk.json(&format!("merge {pair} --out m.nhgd --force"))["rows"], 40);
+        assert_eq!(desk.json("info m.nhgd")["settings"]["nystrom"]["probes"], 1);
+    }
+    desk.refused("merge silent.nhgd other.nhgd --out n.nhgd", 1, &["other.nhgd: probes 2, but silent.nhgd has 1"]);
+}
+
+/// The manifest is for people to read, and some will edit it: it must not say what the sketch contradicts.
+#[test]
+fn a_manifest_that_the_sketch_contradicts_is_refused() {
+    let desk = Desk::new();
+    desk.save("g.npy", &matrix_file(&gradients(37, 14, 6).expanded));
+    for method in SKETCHES {
+        desk.good(&format!("build g.npy --method {method} --sketch-size 3 --probes 2 --out s.nhgd --force"));
+        let sketch = fs::read(desk.path("s.nhgd")).unwrap();
+        for (from, to, fragments) in [
+            ("\"rows\": 14", "\"rows\": 7", ["rows 7", "14"]),
+            ("\"rows\": 14", "\"rows\": 0", ["rows 0", "14"]),
+            ("\"decay\": 0.0", "\"decay\": 7", ["decay", "7"]),
+            ("\"decay\": 0.0", "\"decay\": -0.5", ["decay", "-0.5"]),
+            ("\"decay\": 0.0", "\"decay\": 1.0", ["decay", "1"]),
+            ("\"sketch_size\": 3", "\"sketch_size\": 99", ["sketch_size 99", "3"]),
+            ("\"dim\": 6", "\"dim\": 7", ["dim 7", "6"]),
+            ("\"mass\": 14.0", "\"mass\": 13.0", ["mass 13", "14"]),
+        ] {
+            let bytes = repacked(&sketch, |name, bytes| {
+                let text = || String::from_utf8(bytes.clone()).unwrap();
+                if name == "manifest.json" { text().replace(from, to).into_bytes() } else { bytes }
+            });
+            assert_ne!(bytes, sketch, "{from}");
+            desk.save("edited.nhgd", &bytes);
+            let damaged = ["edited.nhgd", "manifest.json"].into_iter().chain(fragments).collect::<Vec<_>>();
+            for verb in ["info edited.nhgd", "absorb edited.nhgd g.npy --out t.nhgd", "merge s.nhgd edited.nhgd --out t.nhgd"] {
+                desk.refused(verb, 1, &damaged);
+            }
+        }
+        let same = repacked(&sketch, |_, bytes| bytes);
+        desk.save("same.nhgd", &same);
+        desk.good("info same.nhgd");
+    }
+}
+
+#[test]
+fn a_newer_sketch_says_what_to_do() {
+    let desk = Desk::new();
+    desk.save("g.npy", &matrix_file(&gradients(38, 14, 6).expanded));
+    desk.good("build g.npy --method nystrom --sketch-size 3 --out s.nhgd");
+    let sketch = fs::read(desk.path("s.nhgd")).unwrap();
+    let inner = repacked(&sketch, |name, mut bytes| {
+        if name == "curvature" {
+            // The length of the format's name, the name, the version.
+            let place = 1 + "nhgd-curvature".len();
+            assert_eq!(bytes[place], 1);
+            bytes[place] = 2;
+        }
+        bytes
+    });
+    let outer = repacked(&sketch, |name, bytes| match name {
+        "manifest.json" => br#"{ "format": "nhgd-sketch", "version": 2, "whatever": [] }"#.to_vec(),
+        _ => bytes,
+    });
+    for (name, bytes) in [("inner.nhgd", inner), ("outer.nhgd", outer)] {
+        desk.save(name, &bytes);
+        for verb in ["info X", "absorb X g.npy --out t.nhgd", "merge s.nhgd X --out t.nhgd"] {
+            desk.refused(&verb.replace('X', name), 1, &[name, "version 2", "reads version 1", "newer nhgd"]);
+        }
+        assert!(!String::from_utf8_lossy(&desk.run(&format!("info {name}")).stderr).contains("damaged"), "{name}");
     }
 }
 
@@ -637,6 +732,9 @@ fn bad_solves_and_merges_are_refused_by_name() {
         ("probes", "g.npy --method nystrom --sketch-size 3 --probes 5"),
         ("fd", "g.npy --method frequent-directions --sketch-size 3"),
         ("fd-seed", "g.npy --method frequent-directions --sketch-size 3 --seed 1"),
+        ("fd-probes", "g.npy --method frequent-directions --sketch-size 3 --probes 2"),
+        ("fd-probes-seed", "g.npy --method frequent-directions --sketch-size 3 --probes 2 --seed 3"),
+        ("robust", "g.npy --method robust-frequent-directions --sketch-size 3"),
         ("dim", "h.npy --method nystrom --sketch-size 3"),
         ("diagonal", "g.npy --method diagonal"),
     ] {
@@ -673,8 +771,17 @@ fn bad_solves_and_merges_are_refused_by_name() {
         let file = format!("{other}.nhgd");
         desk.refused(&format!("merge s.nhgd {file} --out m.nhgd"), 1, &[&[file.as_str()], fragments].concat());
     }
-    // Without probes nothing about Frequent Directions is random.
+    // Without probes nothing about Frequent Directions is random; with them there is still no Ω.
     desk.good("merge fd.nhgd fd-seed.nhgd --out m.nhgd");
+    let merge = "merge fd-probes.nhgd fd-probes-seed.nhgd --out n.nhgd";
+    desk.refused(merge, 1, &["fd-probes-seed.nhgd: other probes: seed 3, but fd-probes.nhgd has 0"]);
+    assert!(!String::from_utf8_lossy(&desk.run(merge).stderr).contains('Ω'));
+    // Another γ is no obstacle, and the first one's goes on.
+    desk.good("build g.npy --method nystrom --sketch-size 3 --decay 0.5 --out decayed.nhgd");
+    desk.good("merge s.nhgd decayed.nhgd --out m.nhgd --force");
+    assert_eq!(number(&desk.json("info m.nhgd")["decay"]), 0.0);
+    desk.good("merge decayed.nhgd s.nhgd --out m.nhgd --force");
+    assert_eq!(number(&desk.json("info m.nhgd")["decay"]), 0.5);
 
     // A damaged file and a newer one.
     let bytes = fs::read(desk.path("s.nhgd")).unwrap();

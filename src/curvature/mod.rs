@@ -253,6 +253,26 @@ families! {
     RankOneSmoothed(rank_one_smoothed::RankOneSmoothed): "the paper's dense inverse of the smoothed s sᵀ, updated row by row: for small d";
 }
 
+impl CurvatureConfig {
+    /// These settings as an estimate that was built with them has them by now: its size may have grown, and how many probes it carries may
+    /// have been left to the family. As they are where the estimate is of another family.
+    pub fn held_by(&self, curvature: &dyn Curvature) -> Self {
+        let any = curvature as &dyn Any;
+        let held = match self {
+            Self::Window(_) => any.downcast_ref().map(|window: &Window| Self::Window(window.config())),
+            Self::Nystrom(_) => any.downcast_ref().map(|sketch: &Nystrom| Self::Nystrom(sketch.config())),
+            Self::FrequentDirections(built) => any.downcast_ref().map(|sketch: &FrequentDirections| {
+                Self::FrequentDirections(FrequentDirectionsConfig { sketch_size: sketch.sketch_size(), ..built.clone() })
+            }),
+            Self::RobustFrequentDirections(built) => any.downcast_ref().map(|sketch: &RobustFrequentDirections| {
+                Self::RobustFrequentDirections(FrequentDirectionsConfig { sketch_size: sketch.sketch_size(), ..built.clone() })
+            }),
+            _ => None,
+        };
+        held.unwrap_or_else(|| self.clone())
+    }
+}
+
 /// [`Approximation::bracket`] for a family whose F̂ + Λ' can be inverted for any Λ'.
 fn bracket<'a, A: Approximation>(approximation: &'a A, known: &KnownCurvature, failure: Option<f64>) -> Result<Bracket<'a>> {
     let (lower, upper, certainty) = bracket_ends(approximation, known, failure, 0.0)?;

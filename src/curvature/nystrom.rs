@@ -132,6 +132,12 @@ impl Nystrom {
         self.omega.ncols()
     }
 
+    /// Its settings, the probes counted.
+    pub(super) fn config(&self) -> Config {
+        let probes = self.probes.as_ref().map_or(0, Probes::count);
+        Config { sketch_size: self.sketch_size(), test_matrix: self.test_matrix, probes: Some(probes) }
+    }
+
     /// Books the rounding of an update: half an ulp of every entry, and what forming the added matrix itself rounded (its norm
     /// times √rows, as of independent roundings). Without it a long stream leaves its interval: 1e5 equal rows by 5e-10·‖F‖.
     fn round(&mut self, product: f64) {
