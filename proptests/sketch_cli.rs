@@ -279,6 +279,40 @@ fn every_decay_is_read_back_to_the_bit() {
     }
 }
 
+#[test]
+fn a_sparse_test_matrix_can_be_chosen_and_is_remembered() {
+    let desk = Desk::new();
+    let (case, d) = (gradients(34, 120, 30), 30);
+    desk.save("g.npy", &matrix_file(&case.expanded));
+    let v = Key::new(35).stream().normals(d);
+    desk.save("v.npy", &vector_file(&v));
+    let exact = dense_solve(&fisher(&[&case]), &scalar(d, 0.05), &v);
+    let mut answers = Vec::new();
+    for kind in ["gaussian", "sparse-sign"] {
+        desk.good(&format!("build g.npy --method nystrom --sketch-size 12 --test-matrix {kind} --out {kind}.nhgd"));
+        assert_eq!(desk.json(&format!("info {kind}.nhgd"))["settings"]["nystrom"]["test_matrix"], kind);
+        let answer = desk.json(&format!("solve {kind}.nhgd v.npy --damping 0.05 --out q.npy --force"));
+        let q = desk.load("q.npy").1;
+        assert!(norm(&difference(&q, &exact)) <= number(&answer["solutions"][0]["error_radius"]), "{kind}: {answer}");
+        answers.push(q);
+    }
+    assert!(relative_error(&answers[0], &answers[1]) > 1e-6, "another Ω, another sketch");
+    // Gaussian is the default.
+    desk.good("build g.npy --method nystrom --sketch-size 12 --out default.nhgd");
+    assert_eq!(fs::read(desk.path("default.nhgd")).unwrap(), fs::read(desk.path("gaussian.nhgd")).unwrap());
+    desk.refused(
+        "merge gaussian.nhgd sparse-sign.nhgd --out m.nhgd",
+        1,
+        &["sparse-sign.nhgd: test_matrix sparse-sign, but gaussian.nhgd has gaussian"],
+    );
+    for method in ["window", "frequent-directions", "dense"] {
+        let build = format!("build g.npy --method {method} --test-matrix gaussian --out t.nhgd");
+        desk.refused(&build, 2, &["--test-matrix", &format!("`{method}`")]);
+    }
+    let build = "build g.npy --method nystrom --test-matrix sparse --out t.nhgd";
+    desk.refused(build, 2, &["--test-matrix", "gaussian or sparse-sign", "`sparse`"]);
+}
+
 /// ℓ/4 probes are ℓ/4 probes, said or not.
 #[test]
 fn settings_that_come_to_the_same_merge() {
@@ -687,7 +721,9 @@ fn bad_settings_are_refused_by_name() {
     desk.good("build g.npy --method nystrom --sketch-size 2 --out s.nhgd");
     for (arguments, code, fragments) in [
         ("--method nystrum", 2, &["--method", "nystrom", "nystrum"][..]),
-        ("--method kfac", 2, &["`kfac`", "nystrom"]),
+        ("--method kfac", 2, &["`kfac`", "take", "nystrom"]),
+        ("--method rank-one", 2, &["`rank-one`", "take", "nystrom"]),
+        ("--method rank-one-smoothed", 2, &["`rank-one-smoothed`", "take", "nystrom"]),
         ("--method nystrom --sketch-size 2 --probes 99999999999999", 2, &["probes", "dimension 4", "99999999999999"]),
         ("--method frequent-directions --sketch-size 2 --probes 5", 2, &["probes", "dimension 4", "found 5"]),
         ("--method nystrom --sketch-size 0", 2, &["sketch_size", "found 0"]),
@@ -713,6 +749,19 @@ fn bad_settings_are_refused_by_name() {
     // The default size fits a small dimension.
     desk.good("build g.npy --method frequent-directions --out small.nhgd");
     assert_eq!(desk.json("info small.nhgd")["sketch_size"], 4);
+}
+
+/// The families that an unknown name is answered with are those that build and solve, and those of the help.
+#[test]
+fn the_methods_on_offer_are_those_that_work() {
+    let desk = Desk::new();
+    desk.save("g.npy", &matrix_file(&gradients(39, 6, 4).expanded));
+    let line = String::from_utf8(desk.run("build g.npy --method nystrum --out t.nhgd").stderr).unwrap();
+    let offered = line.split_once("one of ").unwrap().1.split_once(", found").unwrap().0;
+    assert_eq!(offered.split(", ").collect::<Vec<_>>(), METHODS);
+    let help = desk.good("build --help").split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(help.contains(offered), "{help}");
+    assert!(!help.contains("rank-one") && !help.contains("kfac"));
 }
 
 #[test]
