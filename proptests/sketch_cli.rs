@@ -132,6 +132,13 @@ fn number(value: &Value) -> f64 {
     value.as_f64().unwrap_or_else(|| panic!("{value} is no number"))
 }
 
+/// The texts of a well-formed picture.
+fn texts(svg: &str) -> Vec<String> {
+    let document = roxmltree::Document::parse(svg).unwrap();
+    let texts = document.descendants().filter(|node| node.tag_name().name() == "text");
+    texts.filter_map(|node| node.text().map(|text| text.trim().to_owned())).collect()
+}
+
 fn numbers(value: &Value) -> Vec<f64> {
     value.as_array().unwrap().iter().map(number).collect()
 }
@@ -552,6 +559,19 @@ fn probes_tighten_what_may_fail() {
     assert!(damping("--failure 0.01") < 0.5 * damping(""));
     let high = |option: &str| number(&desk.json(&format!("info s.nhgd {option}"))["residual_high"]);
     assert!(high("--failure 0.01") < high(""));
+    // Whoever reads the residual sees what it is worth, in every form.
+    let info = desk.json("info s.nhgd --failure 0.01");
+    assert_eq!((&info["deterministic"], number(&info["failure"])), (&false.into(), 0.01));
+    let info = desk.json("info s.nhgd");
+    assert_eq!((&info["deterministic"], number(&info["failure"])), (&true.into(), 0.0));
+    let text = desk.good("info s.nhgd --failure 0.01 --plot likely.svg");
+    assert!(text.contains("with probability 0.99 (δ = 0.01)"), "{text}");
+    assert!(desk.good("info s.nhgd --plot certain.svg").contains("for certain"));
+    let legend = |name: &str| {
+        let texts = texts(&fs::read_to_string(desk.path(name)).unwrap());
+        texts.iter().filter(|text| text.contains("may fail with probability 0.01")).count()
+    };
+    assert_eq!((legend("likely.svg"), legend("certain.svg")), (2, 0), "the residual's line and the certificate's");
     // Without probes nothing is gained, and nothing pretended.
     desk.good("build g.npy --method nystrom --sketch-size 8 --probes 0 --out none.nhgd");
     let answer = desk.json("solve none.nhgd v.npy --damping 0.05 --failure 0.01 --out q.npy --force");
@@ -638,16 +658,28 @@ fn info_tells_the_spectrum_the_residual_and_the_effective_dimension() {
             let (low, high) = (number(&info["residual_low"]), number(&info["residual_high"]));
             assert!(low - 1e-14 <= residual[d - 1] && residual[0] <= high + 1e-14, "{method}: {residual:?} in {low:e} to {high:e}");
         }
-        let svg = fs::read_to_string(desk.path(&format!("{method}.svg"))).unwrap();
-        let document = roxmltree::Document::parse(&svg).unwrap();
-        let texts: Vec<&str> =
-            document.descendants().filter(|n| n.tag_name().name() == "text").filter_map(|n| n.text()).map(str::trim).collect();
-        let certified = texts.contains(&"certified relative error");
-        assert!(texts.contains(&"eigenvalues") && texts.contains(&"damping μ (unit of F)"), "{texts:?}");
-        assert_eq!(certified, !["diagonal", "dense"].contains(&method), "{method}");
+        let texts = texts(&fs::read_to_string(desk.path(&format!("{method}.svg"))).unwrap());
+        let has = |expected: &str| texts.iter().any(|text| text == expected);
+        assert!(has("eigenvalues") && has("damping μ (unit of F)"), "{texts:?}");
+        assert_eq!(has("certified relative error"), !["diagonal", "dense"].contains(&method), "{method}");
+        // Rounding of 1e-14 beside eigenvalues of 1e-3 would be all that is seen.
+        assert_eq!(has("left out, at most"), SKETCHES.contains(&method), "{method}");
     }
     let text = desk.good("info nystrom.nhgd");
     assert!(text.contains("effective dimension at μ = 1e-2") && text.contains("nystrom"), "{text}");
+}
+
+/// Nothing to draw is said in the picture.
+#[test]
+fn the_picture_of_nothing_says_so() {
+    let desk = Desk::new();
+    desk.save("zero.npy", &doubles("(3, 4)", &[0.0; 12]));
+    for method in METHODS {
+        desk.good(&format!("build zero.npy --method {method} --out s.nhgd --force"));
+        desk.good("info s.nhgd --plot s.svg --force");
+        let texts = texts(&fs::read_to_string(desk.path("s.svg")).unwrap());
+        assert!(texts.iter().any(|text| text.contains("nothing to draw")), "{method}: {texts:?}");
+    }
 }
 
 #[test]
@@ -717,6 +749,7 @@ fn bad_settings_are_refused_by_name() {
     desk.save("g.npy", &matrix_file(&case.expanded));
     desk.save("few.npy", &vector_file(&[1.0; 5]));
     desk.save("negative.npy", &vector_file(&[1.0, 1.0, -0.5, 1.0, 1.0, 1.0]));
+    desk.save("nan.npy", &vector_file(&[1.0, 1.0, 1.0, f64::NAN, 1.0, 1.0]));
     desk.save("square.npy", &matrix_file(&case.expanded));
     desk.good("build g.npy --method nystrom --sketch-size 2 --out s.nhgd");
     for (arguments, code, fragments) in [
@@ -735,6 +768,7 @@ fn bad_settings_are_refused_by_name() {
         ("--method dense --decay nan", 2, &["--decay", "NaN"]),
         ("--method dense --weights few.npy", 1, &["few.npy", "5 weights for 6 rows"]),
         ("--method dense --weights negative.npy", 1, &["negative.npy", "weight 2", "-0.5"]),
+        ("--method dense --weights nan.npy", 1, &["nan.npy", "weight 3 (from 0) is NaN"]),
         ("--method dense --weights square.npy", 1, &["square.npy", "2 dimensions; expected 1"]),
         ("--method dense --weights none.npy", 1, &["none.npy"]),
     ] {

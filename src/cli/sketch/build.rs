@@ -185,7 +185,7 @@ const MOST_BLOCK_ROWS: usize = 1024;
 /// Absorbs all rows of all files, √w inside, with a decay before each file.
 fn feed(sketch: &mut Sketch, files: &mut [NpyRows], reading: &Reading, decay: f64) -> Result<()> {
     let total: usize = files.iter().map(NpyRows::rows).sum();
-    let mut weights = reading.weights.as_deref().map(NpyRows::open_numbers).transpose()?;
+    let mut weights = reading.weights.as_deref().map(|path| NpyRows::open_numbers(path, "weight")).transpose()?;
     if let Some(weights) = weights.as_ref().filter(|weights| weights.rows() != total) {
         return Err(Error::data(weights.path(), format_args!("{} weights for {total} rows", weights.rows())));
     }
