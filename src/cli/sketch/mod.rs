@@ -129,6 +129,11 @@ fn about_flag(error: Error) -> Error {
     }
 }
 
+/// Which of a sketch's bounds a statement rests on.
+fn bound_name(settings: &CurvatureConfig, certainty: Certainty) -> &'static str {
+    if certainty.is_deterministic() { settings.bound().unwrap_or("unknown") } else { "probes" }
+}
+
 /// The probability of failure that was allowed where it was used, else 0.
 fn failure_of(certainty: Certainty, allowed: Option<f64>) -> f64 {
     if certainty.is_deterministic() { 0.0 } else { allowed.unwrap_or(0.0) }
