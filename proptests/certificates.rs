@@ -145,6 +145,42 @@ fn deterministic_certificates_hold_in_twenty_thousand_cases() {
     assert!(statements > 200_000);
 }
 
+/// One product with many columns rounds otherwise than many products, and a column decides on refinement for all: the certificates, which
+/// measure the rounding, must hold for each.
+#[test]
+fn columns_that_are_solved_for_together_are_certified_each() {
+    for name in ["nystrom", "frequent-directions", "robust-frequent-directions", "window", "dense"] {
+        for (seed, mu) in [1e-11, 1e-7, 1e-3, 1.0].into_iter().enumerate() {
+            let key = Key::new(210).child(seed as u64);
+            let d = 15;
+            let case = with_spectrum(key, 40, d, &spectrum(5, d));
+            let (f, known) = (fisher(&[&case]), KnownCurvature::scalar(d, mu).unwrap());
+            let approximation = absorbed(config(name, 6, 0).build(d, key).unwrap(), &[&case]).approximate().unwrap();
+            let bracket = approximation.bracket(&known, None).unwrap();
+            let mut columns = key.child(1).stream().normals(6 * d);
+            // One among the large eigenvectors, where the identity of Woodbury cancels, and zero.
+            columns[2 * d..3 * d].copy_from_slice(f.col(0));
+            columns[4 * d..5 * d].fill(0.0);
+            let v = Matrix::from_columns(d, 6, columns).unwrap();
+            let together = bracket.solve_columns(&v).unwrap();
+            assert_eq!(together.len(), 6);
+            for (j, certified) in together.iter().enumerate() {
+                let exact = dense_solve(&f, &known, v.col(j));
+                let (error, alone) = (norm(&difference(&certified.midpoint, &exact)), bracket.solve(v.col(j)).unwrap());
+                assert!(error <= certified.radius, "{name}, μ {mu:e}, column {j}: {error:e} above {:e}", certified.radius);
+                let both = certified.radius + alone.radius;
+                assert!(norm(&difference(&certified.midpoint, &alone.midpoint)) <= both, "{name}, μ {mu:e}, column {j}");
+                assert_eq!(certified.certainty, alone.certainty);
+            }
+            assert!(bracket.solve_columns(&Matrix::zeros(d, 0)).unwrap().is_empty());
+            refused(bracket.solve_columns(&Matrix::zeros(d + 1, 2)), "rhs");
+            let mut nan = v.clone();
+            nan[(3, 1)] = f64::NAN;
+            refused(bracket.solve_columns(&nan), "rhs");
+        }
+    }
+}
+
 /// The point of the ellipsoid farthest from its midpoint is (A + E)⁻¹v for an E of rank one with 0 ≼ E ≼ ΔI: no smaller radius is true,
 /// and a bracket whose Δ is halved is caught.
 #[test]

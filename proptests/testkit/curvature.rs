@@ -28,7 +28,7 @@ fn registered(name: &str) -> Vec<(String, Settings, CurvatureClaims<'static>)> {
         "nystrom" => {
             let sized = |size: fn(usize) -> usize| -> Settings {
                 Box::new(move |d| {
-                    CurvatureConfig::Nystrom(NystromConfig { sketch_size: size(d), probes: Some(2), ..Default::default() })
+                    CurvatureConfig::Nystrom(NystromConfig { sketch_size: size(d), probes: Some(2.min(d)), ..Default::default() })
                 })
             };
             // F̂ depends on Y through the inverse of its core, which magnifies rounding; `proptests/curvature.rs` compares the Y.
@@ -61,7 +61,7 @@ fn registered(name: &str) -> Vec<(String, Settings, CurvatureClaims<'static>)> {
             let sized = |size: fn(usize) -> usize| -> Settings {
                 let robust = name.starts_with("robust");
                 Box::new(move |d| {
-                    let config = FrequentDirectionsConfig { sketch_size: size(d), probes: 2 };
+                    let config = FrequentDirectionsConfig { sketch_size: size(d), probes: 2.min(d) };
                     if robust {
                         CurvatureConfig::RobustFrequentDirections(config)
                     } else {
@@ -492,6 +492,7 @@ fn a_sketch_that_forgets_its_newest_rows_leaves_its_interval() {
 fn bad_settings_are_refused_by_name() {
     let build = |config: CurvatureConfig, d| config.build(d, Key::new(0));
     let nystrom = |sketch_size, d| build(CurvatureConfig::Nystrom(NystromConfig { sketch_size, ..Default::default() }), d);
+    let directions = |probes, d| build(CurvatureConfig::FrequentDirections(FrequentDirectionsConfig { sketch_size: 2, probes }), d);
     let dense = |max_bytes| build(CurvatureConfig::Dense(nhgd::curvature::DenseConfig { max_bytes }), 5);
     testkit::settings(
         "curvature families",
@@ -499,6 +500,10 @@ fn bad_settings_are_refused_by_name() {
             ("sketch_size", nystrom(0, 5)),
             ("sketch_size", nystrom(6, 5)),
             ("dim", nystrom(2, usize::MAX)),
+            // 128 TiB: a count that fits, and more than there are addresses.
+            ("dim", nystrom(1 << 22, 1 << 22)),
+            ("probes", directions(6, 5)),
+            ("dim", directions(1 << 22, 1 << 22)),
             ("samples", build(CurvatureConfig::Window(WindowConfig { samples: 0 }), 5)),
             ("max_bytes", dense(0)),
             ("max_bytes", dense(199)),

@@ -2,10 +2,11 @@
 //! and `curvature`, the bytes of [`Curvature::save_to`] with their own checksum. `docs/sketch.md` describes them.
 
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Read, Write};
+use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
@@ -40,7 +41,7 @@ pub struct SketchManifest {
     pub seed: u64,
     /// γ, before each file.
     pub decay: f64,
-    /// The family with its settings.
+    /// The family with its settings, as they are by now.
     pub settings: CurvatureConfig,
 }
 
@@ -54,7 +55,7 @@ pub struct Sketch {
     pub seed: u64,
     /// γ, before each file.
     pub decay: f64,
-    /// The family with its settings.
+    /// The family with the settings that it was built with; [`manifest`](Self::manifest) has them as they are by now.
     pub settings: CurvatureConfig,
 }
 
@@ -71,7 +72,7 @@ impl Sketch {
             mass: self.curvature.mass(),
             seed: self.seed,
             decay: self.decay,
-            settings: self.settings.clone(),
+            settings: self.settings.held_by(&*self.curvature),
         }
     }
 
@@ -80,7 +81,7 @@ impl Sketch {
     /// # Errors
     /// [`Error::Io`].
     pub fn write(&self, path: &Path, existing: Existing) -> Result<()> {
-        let refused = |e: std::io::Error| Error::io(path, "writing", e);
+        let refused = |e: io::Error| Error::io(path, "writing", e);
         let packed = |e: zip::result::ZipError| refused(e.into());
         let manifest = serde_json::to_vec_pretty(&self.manifest()).map_err(|e| refused(e.into()))?;
         // Nothing is compressed: digits of gradients do not compress, and a reader need not unpack. No clock: equal bytes.
@@ -117,22 +118,64 @@ impl Sketch {
             return Err(damaged(&format_args!("{MANIFEST} says `{format}`, expected `{FORMAT}`")));
         }
         if version != VERSION {
-            let message = format!("sketch file of version {version}; this program reads version {VERSION}");
+            let message = format!("a sketch file of version {version}; this program reads version {VERSION}; take a newer nhgd");
             return Err(Error::data(path, message));
         }
         let manifest: SketchManifest = serde_json::from_slice(&bytes).map_err(|e| damaged(&format_args!("{MANIFEST}: {e}")))?;
 
         let mut entry = archive.by_name(CURVATURE).map_err(|e| damaged(&format_args!("{CURVATURE}: {e}")))?;
-        let curvature = load_from(&mut entry).map_err(|e| damaged(&e))?;
-        let SketchManifest { rows, seed, decay, settings, .. } = manifest.clone();
-        let sketch = Self { curvature, rows, seed, decay, settings };
-        let found = sketch.manifest();
-        if (&found.method, found.dim, found.mass) != (&manifest.method, manifest.dim, manifest.mass)
-            || sketch.settings.name() != found.method
-        {
-            return Err(damaged(&format_args!("its {MANIFEST} describes another sketch")));
+        let curvature = match load_from(&mut entry) {
+            Ok(curvature) => curvature,
+            Err(newer @ Error::Unsupported { .. }) => {
+                // A damaged byte can pass for a version; the archive's own checksum is known at the entry's end.
+                io::copy(&mut entry, &mut io::sink()).map_err(|e| damaged(&format_args!("{CURVATURE}: {e}")))?;
+                return Err(Error::data(path, newer));
+            }
+            Err(error) => return Err(damaged(&error)),
+        };
+        if let Some(contradiction) = manifest.contradiction(&*curvature) {
+            return Err(damaged(&format_args!("its {MANIFEST} says {contradiction}")));
         }
-        Ok(sketch)
+        let SketchManifest { rows, seed, decay, settings, .. } = manifest;
+        let settings = settings.held_by(&*curvature);
+        Ok(Self { curvature, rows, seed, decay, settings })
+    }
+}
+
+impl SketchManifest {
+    /// What it says that the estimate beside it shows to be wrong, if anything.
+    fn contradiction(&self, curvature: &dyn Curvature) -> Option<String> {
+        if !(0.0..1.0).contains(&self.decay) {
+            return Some(format!("decay {}; expected a number in [0, 1)", self.decay));
+        }
+        let mass = curvature.mass();
+        let held = Self {
+            method: curvature.name().to_owned(),
+            dim: curvature.dim(),
+            mass,
+            settings: self.settings.held_by(curvature),
+            ..self.clone()
+        };
+        let values = serde_json::to_value(self).ok().zip(serde_json::to_value(&held).ok());
+        if let Some(difference) = values.and_then(|(said, held)| difference("", &said, &held)) {
+            return Some(difference);
+        }
+        if self.settings.name() != self.method {
+            return Some(format!("method {}, but settings of {}", self.method, self.settings.name()));
+        }
+        // A row counts for 1 and may decay or fall out of a window.
+        (mass > self.rows as f64).then(|| format!("rows {}, but the sketch has a mass of {mass}", self.rows))
+    }
+}
+
+/// The first entry that is said to be something else than what is held; null says nothing.
+fn difference(name: &str, said: &Value, held: &Value) -> Option<String> {
+    match (said, held) {
+        (Value::Object(said), Value::Object(held)) => {
+            said.iter().find_map(|(name, said)| difference(name, said, held.get(name).unwrap_or(&Value::Null)))
+        }
+        (Value::Null, _) => None,
+        _ => (said != held).then(|| format!("{name} {said}, but the sketch has {held}")),
     }
 }
 
@@ -211,6 +254,48 @@ mod tests {
         archive.write_all(br#"{ "format": "nhgd-sketch", "version": 2, "whatever": [] }"#).unwrap();
         archive.finish().unwrap();
         let message = Sketch::read(&path).err().unwrap().to_string();
-        assert!(message.ends_with("sketch file of version 2; this program reads version 1"), "{message}");
+        assert!(message.ends_with("a sketch file of version 2; this program reads version 1; take a newer nhgd"), "{message}");
+    }
+
+    #[test]
+    fn every_number_is_read_back_to_the_bit() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sketch");
+        let mut stream = Key::new(5).stream();
+        for _ in 0..500 {
+            let mut sketch = sketch("diagonal");
+            sketch.decay = stream.uniform();
+            sketch.curvature.decay(sketch.decay).unwrap();
+            sketch.write(&path, Existing::Replace).unwrap();
+            let read = Sketch::read(&path).unwrap();
+            assert_eq!(read.decay.to_bits(), sketch.decay.to_bits());
+            assert_eq!(read.curvature.mass().to_bits(), sketch.curvature.mass().to_bits());
+        }
+    }
+
+    #[test]
+    fn a_sketch_that_has_grown_says_so_and_is_read_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sketch");
+        for (method, config) in [
+            ("nystrom", serde_json::json!({ "sketch_size": 2, "probes": null })),
+            ("frequent-directions", serde_json::json!({ "sketch_size": 2, "probes": 1 })),
+            ("robust-frequent-directions", serde_json::json!({ "sketch_size": 2, "probes": 1 })),
+        ] {
+            let settings: CurvatureConfig = serde_json::from_value(serde_json::json!({ method: config })).unwrap();
+            let curvature = settings.build(4, Key::new(3)).unwrap();
+            let mut sketch = Sketch { curvature, rows: 5, seed: 3, decay: 0.0, settings };
+            let rows = Matrix::from_columns(4, 5, Key::new(4).stream().normals(20)).unwrap();
+            sketch.curvature.absorb(&DenseRows::new(rows, 1).unwrap().into()).unwrap();
+            sketch.curvature.grow(3).unwrap();
+            sketch.write(&path, Existing::Replace).unwrap();
+            let read = Sketch::read(&path).unwrap();
+            for manifest in [sketch.manifest(), read.manifest()] {
+                let settings = serde_json::to_value(&manifest.settings).unwrap();
+                assert_eq!(settings[method]["sketch_size"], 3);
+                // Growing draws no probes.
+                assert_eq!(settings[method]["probes"], if method == "nystrom" { 0 } else { 1 });
+            }
+        }
     }
 }

@@ -186,9 +186,10 @@ pub trait Approximation: LinearOperator {
     fn trace(&self) -> f64;
 }
 
-/// Declares the registry: for each family its variant, its name, its type and its one-line description.
+/// Declares the registry: for each family its variant, its type, what the interval of its residual rests on without probes, and its
+/// one-line description.
 macro_rules! families {
-    ($($variant:ident($module:ident::$family:ident): $about:literal;)*) => {
+    ($($variant:ident($module:ident::$family:ident), $bound:expr, $about:literal;)*) => {
         /// The configuration of a curvature family.
         #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
         #[serde(rename_all = "kebab-case")]
@@ -211,6 +212,11 @@ macro_rules! families {
             /// The family's name.
             pub fn name(&self) -> &'static str {
                 match self { $(Self::$variant(_) => $family::NAME,)* }
+            }
+
+            /// What the interval of the family's residual rests on where no probes are used, in a word; none for a family without one.
+            pub fn bound(&self) -> Option<&'static str> {
+                match self { $(Self::$variant(_) => $bound,)* }
             }
 
             /// Checks the settings.
@@ -242,15 +248,37 @@ macro_rules! families {
 }
 
 families! {
-    Window(window::Window): "the last m samples' rows, solved exactly in sample space";
-    Nystrom(nystrom::Nystrom): "a streaming randomized Nyström sketch of all rows";
-    FrequentDirections(frequent_directions::FrequentDirections): "a deterministic sketch of all rows with a bound on what it lost";
-    RobustFrequentDirections(robust_frequent_directions::RobustFrequentDirections): "the same with half of what was lost put back";
-    Diagonal(diagonal::Diagonal): "the diagonal alone: a reference";
-    Kfac(kfac::Kfac): "a Kronecker product for each layer: a reference for factored rows";
-    Dense(dense::Dense): "the d × d matrix itself: the reference, for small d";
-    RankOne(rank_one::RankOne): "the paper's dense inverse of the mean of s sᵀ, updated row by row: for small d";
-    RankOneSmoothed(rank_one_smoothed::RankOneSmoothed): "the paper's dense inverse of the smoothed s sᵀ, updated row by row: for small d";
+    Window(window::Window), Some("rounding"), "the last m samples' rows, solved exactly in sample space";
+    Nystrom(nystrom::Nystrom), Some("trace"), "a streaming randomized Nyström sketch of all rows";
+    FrequentDirections(frequent_directions::FrequentDirections), Some("shrinks"), "a deterministic sketch of all rows with a bound on what it lost";
+    RobustFrequentDirections(robust_frequent_directions::RobustFrequentDirections), Some("shrinks"),
+        "the same with half of what was lost put back";
+    Diagonal(diagonal::Diagonal), None, "the diagonal alone: a reference";
+    Kfac(kfac::Kfac), None, "a Kronecker product for each layer: a reference for factored rows";
+    Dense(dense::Dense), Some("rounding"), "the d × d matrix itself: the reference, for small d";
+    RankOne(rank_one::RankOne), Some("rounding"), "the paper's dense inverse of the mean of s sᵀ, updated row by row: for small d";
+    RankOneSmoothed(rank_one_smoothed::RankOneSmoothed), None,
+        "the paper's dense inverse of the smoothed s sᵀ, updated row by row: for small d";
+}
+
+impl CurvatureConfig {
+    /// These settings as an estimate that was built with them has them by now: its size may have grown, and how many probes it carries may
+    /// have been left to the family. As they are where the estimate is of another family.
+    pub fn held_by(&self, curvature: &dyn Curvature) -> Self {
+        let any = curvature as &dyn Any;
+        let held = match self {
+            Self::Window(_) => any.downcast_ref().map(|window: &Window| Self::Window(window.config())),
+            Self::Nystrom(_) => any.downcast_ref().map(|sketch: &Nystrom| Self::Nystrom(sketch.config())),
+            Self::FrequentDirections(built) => any.downcast_ref().map(|sketch: &FrequentDirections| {
+                Self::FrequentDirections(FrequentDirectionsConfig { sketch_size: sketch.sketch_size(), ..built.clone() })
+            }),
+            Self::RobustFrequentDirections(built) => any.downcast_ref().map(|sketch: &RobustFrequentDirections| {
+                Self::RobustFrequentDirections(FrequentDirectionsConfig { sketch_size: sketch.sketch_size(), ..built.clone() })
+            }),
+            _ => None,
+        };
+        held.unwrap_or_else(|| self.clone())
+    }
 }
 
 /// [`Approximation::bracket`] for a family whose F̂ + Λ' can be inverted for any Λ'.
@@ -295,6 +323,15 @@ fn check_block(block: &GradientBlock, dim: usize) -> Result<()> {
     block.check_finite()?;
     // Finite entries whose squares are not would poison the sums.
     check_finite("squared norms of gradient rows", &block.squared_row_norms())
+}
+
+/// Checks that a d × `columns` matrix can be allocated: a refusal, where the allocator would end the program.
+fn check_room(dim: usize, columns: usize) -> Result<()> {
+    let mut trial = Vec::<f64>::new();
+    let room = dim.checked_mul(columns).is_some_and(|numbers| trial.try_reserve_exact(numbers).is_ok());
+    // An allocation that nobody looks at may be optimized away, and counts as one that succeeded.
+    std::hint::black_box(&trial);
+    if room { Ok(()) } else { Err(Error::argument("dim", format_args!("memory for d × {columns} numbers"), dim)) }
 }
 
 fn check_growth(present: usize, size: usize, dim: usize) -> Result<()> {

@@ -102,10 +102,7 @@ impl Nystrom {
         if size > dim {
             return Err(Error::argument("sketch_size", format_args!("at most the dimension {dim}"), size));
         }
-        // Beyond this the address space ends; what memory there is, the system knows.
-        if dim > isize::MAX as usize / size_of::<f64>() / size {
-            return Err(Error::argument("dim", format_args!("a d × {size} sketch that can be addressed"), dim));
-        }
+        super::check_room(dim, size)?;
         Self::with_test_matrix(&config.test_matrix.draw(dim, size, key)?, config, key)
     }
 
@@ -133,6 +130,12 @@ impl Nystrom {
     /// ℓ.
     pub fn sketch_size(&self) -> usize {
         self.omega.ncols()
+    }
+
+    /// Its settings, the probes counted.
+    pub(super) fn config(&self) -> Config {
+        let probes = self.probes.as_ref().map_or(0, Probes::count);
+        Config { sketch_size: self.sketch_size(), test_matrix: self.test_matrix, probes: Some(probes) }
     }
 
     /// Books the rounding of an update: half an ulp of every entry, and what forming the added matrix itself rounded (its norm

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::dense::{Matrix, eigh, gram, matmul};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gradient::GradientBlock;
 use crate::operator::LinearOperator;
 use crate::rng::Key;
@@ -25,11 +25,16 @@ impl Probes {
     /// `count` probes of dimension `dim`; none for a count of 0.
     ///
     /// # Errors
-    /// None in practice.
+    /// [`Error::Argument`] for more than d probes, or more than there is memory for.
     pub(super) fn new(dim: usize, count: usize, key: Key) -> Result<Option<Self>> {
         if count == 0 {
             return Ok(None);
         }
+        if count > dim {
+            let expected = format!("at most the dimension {dim} (as many columns of F are F)");
+            return Err(Error::argument("probes", expected, count));
+        }
+        super::check_room(dim, count)?;
         let theta = Matrix::from_columns(dim, count, key.named("probes").stream().normals(dim * count))?;
         Ok(Some(Self { theta, product: Matrix::zeros(dim, count), rounding: 0.0 }))
     }

@@ -27,6 +27,11 @@ impl RobustFrequentDirections {
     pub fn new(dim: usize, config: &Config, key: Key) -> Result<Self> {
         FrequentDirections::new(dim, config, key).map(Self)
     }
+
+    /// ℓ.
+    pub fn sketch_size(&self) -> usize {
+        self.0.sketch_size()
+    }
 }
 
 impl Curvature for RobustFrequentDirections {

@@ -122,7 +122,7 @@ fn wrong(found: impl std::fmt::Display) -> Error {
 /// Turns the bytes of [`Curvature::save`] back into an estimate.
 ///
 /// # Errors
-/// [`Error::Argument`] for bytes of another kind, version or family, or that are cut short.
+/// [`Error::Argument`] for bytes of another kind or family, or that are cut short; [`Error::Unsupported`] for those of a newer version.
 pub fn load(bytes: &[u8]) -> Result<Box<dyn Curvature>> {
     load_from(&mut &*bytes)
 }
@@ -134,9 +134,14 @@ pub fn load(bytes: &[u8]) -> Result<Box<dyn Curvature>> {
 pub fn load_from(mut stream: &mut dyn Read) -> Result<Box<dyn Curvature>> {
     let mut scratch = [0_u8; 256];
     let (header, _): (Header, _) = postcard::from_io((&mut *stream, &mut scratch)).map_err(wrong)?;
-    if header.format != FORMAT || header.version != VERSION {
-        let found = format!("{} of version {}", header.format, header.version);
-        return Err(Error::argument("saved curvature", format_args!("{FORMAT} of version {VERSION}"), found));
+    let Header { format, version, .. } = &header;
+    if format == FORMAT && *version > VERSION {
+        let remedy = format!("this program reads version {VERSION}; take a newer nhgd");
+        return Err(Error::unsupported(format_args!("a saved curvature of version {version}"), remedy));
+    }
+    if format != FORMAT || *version != VERSION {
+        let expected = format!("{FORMAT} of version {VERSION}");
+        return Err(Error::argument("saved curvature", expected, format_args!("{format} of version {version}")));
     }
     let family = super::decoder(&header.family)
         .ok_or_else(|| Error::argument("saved curvature", "a registered family", format_args!("`{}`", header.family)))?;

@@ -60,6 +60,11 @@ impl Window {
         Ok(Self { dim, capacity: config.samples, kept: VecDeque::new() })
     }
 
+    /// Its settings.
+    pub(super) fn config(&self) -> Config {
+        Config { samples: self.capacity }
+    }
+
     /// Checks that a block's rows can stand beside those that are kept, so that `approximate` need not fail later.
     fn check_form(&self, block: &GradientBlock) -> Result<()> {
         match self.kept.back() {

@@ -63,6 +63,8 @@ pub struct NpyRows {
     rows: usize,
     columns: usize,
     done: usize,
+    /// What a number of a one-dimensional file is called.
+    noun: &'static str,
 }
 
 /// A regular file is closed while nobody reads it: there may be thousands. A pipe cannot be.
@@ -100,15 +102,16 @@ impl NpyRows {
         })
     }
 
-    /// Opens a one-dimensional file, whose numbers are rows of one column.
+    /// Opens a one-dimensional file, whose numbers are rows of one column; messages call one of them by the `noun`.
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub fn open_numbers(path: &Path) -> Result<Self> {
-        Self::shaped(path, |shape| match *shape {
+    pub fn open_numbers(path: &Path, noun: &'static str) -> Result<Self> {
+        let rows = Self::shaped(path, |shape| match *shape {
             [n] => Ok((n, 1)),
             _ => Err(format!("{} dimensions; expected 1", shape.len())),
-        })
+        })?;
+        Ok(Self { noun, ..rows })
     }
 
     fn shaped(path: &Path, interpret: impl Fn(&[u64]) -> std::result::Result<(u64, u64), String>) -> Result<Self> {
@@ -140,7 +143,7 @@ impl NpyRows {
         } else {
             Source::Open(file)
         };
-        Ok(Self { path: path.to_owned(), source, float, shape, rows, columns, done: 0 })
+        Ok(Self { path: path.to_owned(), source, float, shape, rows, columns, done: 0, noun: "entry" })
     }
 
     /// Where it is.
@@ -207,8 +210,14 @@ impl NpyRows {
         }
         if let Some(place) = numbers.iter().position(|x| !x.is_finite()) {
             let (row, column) = (self.done + place / self.columns, place % self.columns);
-            let message = format!("row {row}, column {column} (from 0) is {}; every number must be finite", numbers[place]);
-            return Err(Error::data(&self.path, message));
+            let which = match self.shape[..] {
+                [_] => format!("{} {}", self.noun, row.max(column)),
+                _ => format!("row {row}, column {column}"),
+            };
+            return Err(Error::data(
+                &self.path,
+                format_args!("{which} (from 0) is {}; every number must be finite", numbers[place]),
+            ));
         }
         self.done += count;
         if self.done == self.rows {
@@ -427,7 +436,7 @@ mod tests {
         out.finish().unwrap();
         assert!(fs::read(&path).unwrap().windows(6).any(|w| w == b"(2,), "));
         assert_eq!(read_all(&path, 1).unwrap(), [4.0, 5.0]);
-        assert_eq!(NpyRows::open_numbers(&path).unwrap().rows(), 2);
+        assert_eq!(NpyRows::open_numbers(&path, "number").unwrap().rows(), 2);
     }
 
     /// The one-line message of a file that is refused: on opening, or on reading two rows at a time.
@@ -486,7 +495,7 @@ mod tests {
             assert!(fragments.iter().all(|f| message.contains(f)), "`{message}` lacks one of {fragments:?}");
         }
         let (_dir, path) = file(DOUBLES);
-        assert!(NpyRows::open_numbers(&path).unwrap_err().to_string().contains("2 dimensions; expected 1"));
+        assert!(NpyRows::open_numbers(&path, "number").unwrap_err().to_string().contains("2 dimensions; expected 1"));
         assert!(matches!(NpyRows::open(&path.with_extension("missing")).unwrap_err(), Error::Io { .. }));
     }
 

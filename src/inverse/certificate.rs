@@ -214,15 +214,19 @@ impl<'a> Bracket<'a> {
         width / (2.0 * a * (a + width))
     }
 
-    /// A⁻¹v or (A + Δ)⁻¹v with a bound of what the solve rounded: the residual over the least eigenvalue, and an allowance for the
-    /// rounding of the residual itself.
-    fn end(&self, inverse: &dyn LinearOperator, known: &KnownCurvature, v: &[f64]) -> Result<(Vec<f64>, f64)> {
-        let x = inverse.apply(v)?;
-        let mut product = self.parts.estimate.apply(&x)?;
-        product.iter_mut().enumerate().for_each(|(i, p)| *p += known.entry(i) * x[i]);
-        let allowance = 4.0 * f64::EPSILON * (norm(v) + (self.parts.trace + known.max_eigenvalue()) * norm(&x));
-        let error = (norm(&difference(v, &product)) + allowance) / known.min_eigenvalue();
-        Ok((x, error))
+    /// A⁻¹V or (A + Δ)⁻¹V, for each column with a bound of what the solve rounded: the residual over the least eigenvalue, and an
+    /// allowance for the rounding of the residual itself.
+    fn end(&self, inverse: &dyn LinearOperator, known: &KnownCurvature, v: &Matrix) -> Result<(Matrix, Vec<f64>)> {
+        let x = inverse.apply_columns(v)?;
+        let mut product = self.parts.estimate.apply_columns(&x)?;
+        let error = |j: usize| {
+            let (v, x, product) = (v.col(j), x.col(j), product.col_mut(j));
+            product.iter_mut().enumerate().for_each(|(i, p)| *p += known.entry(i) * x[i]);
+            let allowance = 4.0 * f64::EPSILON * (norm(v) + (self.parts.trace + known.max_eigenvalue()) * norm(x));
+            (norm(&difference(v, product)) + allowance) / known.min_eigenvalue()
+        };
+        let errors = (0..v.ncols()).map(error).collect();
+        Ok((x, errors))
     }
 
     /// The midpoint for (F + Λ')⁻¹v and its radius. Two solves.
@@ -231,16 +235,32 @@ impl<'a> Bracket<'a> {
     /// [`Error::Shape`], [`Error::NotFinite`].
     pub fn solve(&self, v: &[f64]) -> Result<Certified> {
         check_len("rhs", v.len(), self.parts.estimate.dim())?;
-        check_finite("rhs", v)?;
-        let (upper, upper_error) = self.end(&*self.parts.lower_inverse, &self.lower, v)?;
-        let (lower, lower_error) = self.end(&*self.parts.upper_inverse, &self.upper, v)?;
-        let midpoint: Vec<f64> = upper.iter().zip(&lower).map(|(a, b)| 0.5 * (a + b)).collect();
+        Ok(self.solve_columns(&Matrix::column(v.to_vec()))?.swap_remove(0))
+    }
+
+    /// The same for each column of V, d × k: two solves with all of them at once, which for many is faster than one by one. In memory
+    /// about six times V.
+    ///
+    /// # Errors
+    /// As [`solve`](Self::solve).
+    pub fn solve_columns(&self, v: &Matrix) -> Result<Vec<Certified>> {
+        check_len("rhs", v.nrows(), self.parts.estimate.dim())?;
+        check_finite("rhs", v.as_slice())?;
+        let (upper, upper_errors) = self.end(&*self.parts.lower_inverse, &self.lower, v)?;
+        let (lower, lower_errors) = self.end(&*self.parts.upper_inverse, &self.upper, v)?;
+        let one = |j: usize| self.certify((upper.col(j), upper_errors[j]), (lower.col(j), lower_errors[j]));
+        Ok((0..v.ncols()).map(one).collect())
+    }
+
+    /// The midpoint of x_U and x_L with what is known of its error; each end comes with its rounding.
+    fn certify(&self, (upper, upper_error): (&[f64], f64), (lower, lower_error): (&[f64], f64)) -> Certified {
+        let midpoint: Vec<f64> = upper.iter().zip(lower).map(|(a, b)| 0.5 * (a + b)).collect();
         let product =
-            dot(&upper, &lower).max(0.0) + norm(&upper) * lower_error + norm(&lower) * upper_error + upper_error * lower_error;
+            dot(upper, lower).max(0.0) + norm(upper) * lower_error + norm(lower) * upper_error + upper_error * lower_error;
         let spread = 0.5 * self.width() * product;
         let rounding = 0.5 * (upper_error + lower_error);
         let radius = (self.omega() * spread).sqrt() + rounding;
-        Ok(Certified { midpoint, upper, radius, spread, rounding, certainty: self.certainty })
+        Certified { midpoint, upper: upper.to_vec(), radius, spread, rounding, certainty: self.certainty }
     }
 
     /// For each coordinate j, a bound of |c_j − x_j|: √(W_jj β), rounding included. O(dℓ) in all for Λ' = λI and a sketch of ℓ rows.

@@ -17,6 +17,8 @@ pub struct SketchCurves {
     pub eigenvalues: Vec<f64>,
     /// The most that any direction of F has outside F̂, where it is known.
     pub residual: Option<f64>,
+    /// The probability with which residual and certificate may fail; 0 for none.
+    pub failure: f64,
     /// Pairs of μ and d_eff(μ).
     pub effective_dimension: Vec<(f64, f64)>,
     /// Pairs of μ and the certified relative error.
@@ -28,7 +30,10 @@ pub struct SketchCurves {
 /// A certified relative error above this says nothing, and is not drawn.
 const MOST_ERROR: f64 = 10.0;
 
-/// The picture as SVG: one chart for each list that is not empty.
+/// A residual below this part of the last eigenvalue is rounding: it would stretch the axis until nothing else is seen.
+const LEAST_RESIDUAL: f64 = 1e-3;
+
+/// The picture as SVG: one chart for each list that is not empty; where all are, the title says so.
 ///
 /// # Errors
 /// [`crate::Error::Numerical`] if the backend fails.
@@ -48,15 +53,17 @@ pub fn sketch_picture(curves: &SketchCurves) -> Result<String> {
         legend: Vec::new(),
     };
     let damping = "damping μ (unit of F)";
+    let chance = if curves.failure > 0.0 { format!(" (may fail with probability {})", curves.failure) } else { String::new() };
     let mut charts = Vec::new();
 
-    let indices: Vec<f64> = (1..=curves.eigenvalues.len()).map(|j| j as f64).collect();
-    let ends = (indices.first().copied(), indices.last().copied());
-    if let (Some(first), Some(last)) = ends {
-        let spectrum = curve("eigenvalues", points(indices.iter().copied().zip(curves.eigenvalues.iter().copied())), Look::nth(0));
-        let mut drawn = vec![spectrum];
-        if let Some(residual) = curves.residual.filter(|&residual| residual > 0.0) {
-            drawn.push(curve("left out, at most", points([(first, residual), (last, residual)]), level(Look::nth(1))));
+    let positive: Vec<f64> = curves.eigenvalues.iter().copied().take_while(|&value| value > 0.0).collect();
+    if let Some(&least) = positive.last() {
+        let (first, last) = (1.0, positive.len() as f64);
+        let ranks = (1..=positive.len()).map(|j| j as f64);
+        let mut drawn = vec![curve("eigenvalues", points(ranks.zip(positive)), Look::nth(0))];
+        if let Some(residual) = curves.residual.filter(|&residual| residual >= LEAST_RESIDUAL * least) {
+            let ends = points([(first, residual), (last, residual)]);
+            drawn.push(curve(&format!("left out, at most{chance}"), ends, level(Look::nth(1))));
         }
         charts.push(chart("rank of the eigenvalue (count)", Scale::Count, "eigenvalue (unit of F)", drawn));
     }
@@ -67,7 +74,7 @@ pub fn sketch_picture(curves: &SketchCurves) -> Result<String> {
     if let (Some((first, _)), Some((last, _))) = (curves.certificate.first(), curves.certificate.last()) {
         let kept = curves.certificate.iter().copied().filter(|(_, error)| *error <= MOST_ERROR);
         let drawn = vec![
-            curve("certified relative error", points(kept), Look::nth(3)),
+            curve(&format!("certified relative error{chance}"), points(kept), Look::nth(3)),
             curve(
                 &format!("target of auto, {}", curves.target),
                 points([(*first, curves.target), (*last, curves.target)]),
@@ -76,7 +83,9 @@ pub fn sketch_picture(curves: &SketchCurves) -> Result<String> {
         ];
         charts.push(chart(damping, Scale::Log, "relative error (no unit)", drawn));
     }
-    chart::stack(&curves.title, &charts, &keys)
+    // In front, for a long title is cut at its end.
+    let nothing = if charts.is_empty() { "nothing to draw, every eigenvalue is 0: " } else { "" };
+    chart::stack(&format!("{nothing}{}", curves.title), &charts, &keys)
 }
 
 fn points(pairs: impl IntoIterator<Item = (f64, f64)>) -> Vec<Point> {
@@ -101,6 +110,7 @@ mod tests {
             title: "a sketch".into(),
             eigenvalues: vec![1.0, 0.1, 0.01],
             residual: Some(0.005),
+            failure: 0.0,
             effective_dimension: vec![(0.01, 2.5), (0.1, 1.4), (1.0, 0.6)],
             certificate: vec![(0.01, f64::INFINITY), (0.1, 0.3), (1.0, 0.02)],
             target: 0.1,
@@ -123,6 +133,32 @@ mod tests {
         }
         let without = SketchCurves { certificate: vec![], residual: None, ..curves };
         assert!(!texts(&without).iter().any(|text| text.contains("certified") || text.contains("left out")));
-        assert!(texts(&SketchCurves::default()).iter().all(String::is_empty), "nothing but an empty title");
+    }
+
+    #[test]
+    fn what_may_fail_is_named_and_what_is_rounding_is_left_out() {
+        let curves = SketchCurves {
+            eigenvalues: vec![1.0, 0.1, 0.01, 0.0],
+            residual: Some(0.005),
+            failure: 0.05,
+            certificate: vec![(0.1, 0.3), (1.0, 0.02)],
+            target: 0.1,
+            ..Default::default()
+        };
+        let has = |curves: &SketchCurves, expected: &str| texts(curves).iter().any(|text| text == expected);
+        assert!(has(&curves, "left out, at most (may fail with probability 0.05)"));
+        assert!(has(&curves, "certified relative error (may fail with probability 0.05)"));
+        let tiny = |residual| SketchCurves { residual: Some(residual), failure: 0.0, ..curves.clone() };
+        assert!(has(&tiny(1.1e-5), "left out, at most") && !has(&tiny(0.9e-5), "left out, at most"));
+        // An axis down to the residual would have this tick.
+        assert!(!has(&tiny(1e-14), "1e-12"));
+    }
+
+    #[test]
+    fn nothing_to_draw_is_said() {
+        for eigenvalues in [vec![], vec![0.0, 0.0]] {
+            let curves = SketchCurves { title: "a sketch".into(), eigenvalues, ..Default::default() };
+            assert!(texts(&curves).contains(&"nothing to draw, every eigenvalue is 0: a sketch".to_owned()));
+        }
     }
 }

@@ -8,11 +8,12 @@ use serde_json::{Value, json};
 use super::{Output, SIZES, settings_of};
 use crate::cli::Common;
 use crate::cli::terminal::{Terminal, say, say_json};
-use crate::curvature::{CurvatureConfig, Sketch};
+use crate::curvature::{CurvatureConfig, Sketch, TestMatrix};
 use crate::data::NpyRows;
 use crate::dense::Matrix;
 use crate::error::{Error, Result};
 use crate::gradient::DenseRows;
+use crate::inverse::KnownCurvature;
 use crate::rng::Key;
 
 #[derive(Args)]
@@ -20,16 +21,12 @@ pub(super) struct BuildArguments {
     /// NumPy files of n × d numbers, a gradient a row
     #[arg(required = true, value_name = "G.npy")]
     gradients: Vec<PathBuf>,
-    /// The curvature family: window, nystrom, frequent-directions, robust-frequent-directions, diagonal, dense (`nhgd list`)
+    /// The curvature family: window, nystrom, frequent-directions, robust-frequent-directions, diagonal, dense
     #[arg(long, value_name = "NAME")]
     method: String,
-    /// ℓ, the rank that is kept; of `window` the number of rows [default: the family's, 64 or 1024, at most d]
-    #[arg(long, value_name = "L")]
-    sketch_size: Option<u64>,
-    /// Gaussian probes, which tighten the bounds if a probability of failure is allowed [default: ℓ/4 for nystrom, else 0]
-    #[arg(long, value_name = "Q")]
-    probes: Option<u64>,
-    /// What everything random is drawn from; sketches to be merged need the same
+    #[command(flatten)]
+    choices: Choices,
+    /// What everything random is drawn from: Ω and probes; sketches to be merged that have either need the same
     #[arg(long, value_name = "S", default_value_t = 0)]
     seed: u64,
     /// γ in [0, 1): before each file what came before is multiplied by 1 − γ
@@ -39,6 +36,31 @@ pub(super) struct BuildArguments {
     reading: Reading,
     #[command(flatten)]
     output: Output,
+}
+
+/// What can be said of a family's settings.
+#[derive(Args, Default)]
+struct Choices {
+    /// ℓ, the rank that is kept; of `window` the number of rows [default: the family's, 64 or 1024, at most d]
+    #[arg(long, value_name = "L")]
+    sketch_size: Option<u64>,
+    /// Gaussian probes, at most d, which tighten the bounds if a probability of failure is allowed [default: ℓ/4 for nystrom,
+    /// else 0]
+    #[arg(long, value_name = "Q")]
+    probes: Option<u64>,
+    /// How the test matrix Ω of nystrom is drawn: gaussian or sparse-sign [default: gaussian]
+    #[arg(long, value_name = "KIND")]
+    test_matrix: Option<String>,
+}
+
+impl Choices {
+    fn test_matrix(&self) -> Result<Option<TestMatrix>> {
+        let read = |kind: &String| {
+            let wrong = |_| Error::argument("--test-matrix", "gaussian or sparse-sign", format_args!("`{kind}`"));
+            serde_json::from_value(json!(kind)).map_err(wrong)
+        };
+        self.test_matrix.as_ref().map(read).transpose()
+    }
 }
 
 #[derive(Args)]
@@ -75,7 +97,8 @@ pub(super) fn build(arguments: &BuildArguments, common: &Common) -> Result<()> {
     output.check()?;
     let mut files = open(&arguments.gradients, None)?;
     let dim = files.first().map_or(0, NpyRows::columns);
-    let settings = settings(method, arguments.sketch_size, arguments.probes, dim)?;
+    check_method(method)?;
+    let settings = settings(method, &arguments.choices, dim)?;
     let curvature = settings.build(dim, Key::new(*seed).named("sketch"))?;
     let mut sketch = Sketch { curvature, rows: 0, seed: *seed, decay: *decay, settings };
     feed(&mut sketch, &mut files, reading, *decay)?;
@@ -110,24 +133,46 @@ fn open(paths: &[PathBuf], sketch: Option<(&Path, usize)>) -> Result<Vec<NpyRows
     Ok(files)
 }
 
-/// The family's settings, with those that the flags name.
-fn settings(method: &str, size: Option<u64>, probes: Option<u64>, dim: usize) -> Result<CurvatureConfig> {
-    let Some(default) = CurvatureConfig::default_of(method) else {
-        let names = CurvatureConfig::REGISTRY.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
-        return Err(Error::argument("--method", format_args!("one of {names}"), format_args!("`{method}`")));
+/// Refuses a family that is of no use here, and offers those that are.
+fn check_method(method: &str) -> Result<()> {
+    if is_of_use(method) {
+        return Ok(());
+    }
+    let names: Vec<&str> = CurvatureConfig::REGISTRY.iter().map(|(name, _)| *name).filter(|name| is_of_use(name)).collect();
+    let names = names.join(", ");
+    if CurvatureConfig::default_of(method).is_some() {
+        return Err(Error::unsupported(format_args!("`{method}` with gradients from files"), format_args!("take one of {names}")));
+    }
+    Err(Error::argument("--method", format_args!("one of {names}"), format_args!("`{method}`")))
+}
+
+/// Whether a family takes rows as they come from a file and can be solved with at any damping: it is tried with d = 1, so that a new
+/// family needs nothing here.
+fn is_of_use(method: &str) -> bool {
+    let tried = || -> Result<()> {
+        let mut curvature = settings(method, &Choices::default(), 1)?.build(1, Key::new(0))?;
+        curvature.absorb(&DenseRows::new(Matrix::column(vec![1.0]), 1)?.into())?;
+        curvature.approximate()?.inverse(&KnownCurvature::scalar(1, 1.0)?).map(drop)
     };
-    let mut settings = settings_of(&default)?;
-    let mut set = |names: &[&str], flag: &'static str, value: Option<u64>| -> Result<()> {
+    tried().is_ok()
+}
+
+/// The family's settings, with those that were chosen.
+fn settings(method: &str, choices: &Choices, dim: usize) -> Result<CurvatureConfig> {
+    let unknown = || Error::argument("--method", "a registered family", format_args!("`{method}`"));
+    let mut settings = settings_of(&CurvatureConfig::default_of(method).ok_or_else(unknown)?)?;
+    let mut set = |names: &[&str], flag: &'static str, value: Option<Value>| -> Result<()> {
         let Some(value) = value else { return Ok(()) };
         let Some(name) = names.iter().find(|name| settings.contains_key(**name)) else {
             return Err(Error::argument(flag, "a method with such a setting", format_args!("`{method}`")));
         };
-        settings.insert((*name).to_owned(), json!(value));
+        settings.insert((*name).to_owned(), value);
         Ok(())
     };
-    set(&SIZES, "--sketch-size", size)?;
-    set(&["probes"], "--probes", probes)?;
-    if let (None, Some(default)) = (size, settings.get("sketch_size").and_then(Value::as_u64)) {
+    set(&SIZES, "--sketch-size", choices.sketch_size.map(Value::from))?;
+    set(&["probes"], "--probes", choices.probes.map(Value::from))?;
+    set(&["test_matrix"], "--test-matrix", choices.test_matrix()?.map(|kind| json!(kind)))?;
+    if let (None, Some(default)) = (choices.sketch_size, settings.get("sketch_size").and_then(Value::as_u64)) {
         settings.insert("sketch_size".to_owned(), json!(default.min(dim as u64)));
     }
     let named = serde_json::Map::from_iter([(method.to_owned(), Value::Object(settings))]);
@@ -140,7 +185,7 @@ const MOST_BLOCK_ROWS: usize = 1024;
 /// Absorbs all rows of all files, √w inside, with a decay before each file.
 fn feed(sketch: &mut Sketch, files: &mut [NpyRows], reading: &Reading, decay: f64) -> Result<()> {
     let total: usize = files.iter().map(NpyRows::rows).sum();
-    let mut weights = reading.weights.as_deref().map(NpyRows::open_numbers).transpose()?;
+    let mut weights = reading.weights.as_deref().map(|path| NpyRows::open_numbers(path, "weight")).transpose()?;
     if let Some(weights) = weights.as_ref().filter(|weights| weights.rows() != total) {
         return Err(Error::data(weights.path(), format_args!("{} weights for {total} rows", weights.rows())));
     }

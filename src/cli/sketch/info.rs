@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::{check_failure, check_output};
+use super::{certainty_in_words, check_failure, check_output, failure_of};
 use crate::cli::Common;
 use crate::cli::terminal::{say, say_json, say_table};
 use crate::curvature::{Approximation, Interval, Sketch};
@@ -51,7 +51,10 @@ pub(super) fn main(arguments: &Arguments, common: &Common) -> Result<()> {
     let dampings = if damping.is_empty() { powers_of_ten(&eigenvalues) } else { damping.clone() };
     let effective: Vec<(f64, f64)> = dampings.iter().map(|&mu| (mu, effective_dimension(&eigenvalues, mu))).collect();
     if let Some(path) = plot {
-        let curves = curves(&sketch, &*approximation, &eigenvalues, interval)?;
+        let curves = SketchCurves {
+            failure: interval.map_or(0.0, |i| failure_of(i.certainty, *failure)),
+            ..curves(&sketch, &*approximation, &eigenvalues, interval)?
+        };
         write_atomically(path, sketch_picture(&curves)?.as_bytes())?;
     }
 
@@ -73,6 +76,7 @@ pub(super) fn main(arguments: &Arguments, common: &Common) -> Result<()> {
             "residual_low": interval.map(|i| i.lo),
             "residual_high": interval.map(|i| i.hi),
             "deterministic": interval.map(|i| i.certainty.is_deterministic()),
+            "failure": interval.map(|i| failure_of(i.certainty, *failure)),
             "eigenvalues": eigenvalues,
             "effective_dimension": effective.iter().map(|(mu, value)| json!({ "damping": mu, "value": value })).collect::<Vec<_>>(),
         }));
@@ -91,6 +95,7 @@ pub(super) fn main(arguments: &Arguments, common: &Common) -> Result<()> {
         ("trace of F", or_none(sketch.curvature.trace().map(number))),
         ("residual F − F̂, least", or_none(interval.map(|i| number(i.lo)))),
         ("residual F − F̂, most", or_none(interval.map(|i| number(i.hi)))),
+        ("residual holds", or_none(interval.map(|i| certainty_in_words(i.certainty, *failure)))),
         ("eigenvalues", eigenvalues.len().to_string()),
         ("largest eigenvalues", largest),
     ] {

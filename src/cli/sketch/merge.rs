@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use serde_json::Value;
 
 use super::Output;
 use crate::cli::Common;
@@ -11,7 +12,8 @@ use crate::error::{Error, Result};
 
 #[derive(Args)]
 pub(super) struct Arguments {
-    /// Sketches with the same method, dimension, size and seed
+    /// Sketches with the same method, dimension and settings (size, probes, Ω), and of one seed where Ω or probes are drawn from
+    /// it; the first one's γ is kept
     #[arg(required = true, num_args = 2.., value_name = "S.nhgd")]
     sketches: Vec<PathBuf>,
     #[command(flatten)]
@@ -35,18 +37,28 @@ pub(super) fn main(arguments: &Arguments, common: &Common) -> Result<()> {
         if a.dim() != b.dim() {
             return Err(unlike("dimension", &b.dim(), &a.dim()));
         }
-        for (name, expected) in super::settings_of(&merged.settings)? {
-            if let Some(found) = super::settings_of(&other.settings)?.get(&name).filter(|found| **found != expected) {
-                return Err(unlike(&name, found, &expected));
+        let (expected, found) = (super::settings_of(&merged.settings)?, super::settings_of(&other.settings)?);
+        // The size first: what else differs may follow from it.
+        for name in super::SIZES.into_iter().chain(expected.keys().map(String::as_str)) {
+            if let (Some(expected), Some(found)) = (expected.get(name), found.get(name))
+                && expected != found
+            {
+                return Err(unlike(name, &bare(found), &bare(expected)));
             }
         }
+        let drawn = if expected.contains_key("test_matrix") { "another Ω: seed" } else { "other probes: seed" };
         let (seeds, outcome) = ((merged.seed, other.seed), merged.curvature.merge(&*other.curvature));
         outcome.map_err(|error| match error {
             // Where nothing is random another seed does no harm, and the family itself decides.
-            Error::Unsupported { .. } if seeds.0 != seeds.1 => unlike("another Ω: seed", &seeds.1, &seeds.0),
+            Error::Unsupported { .. } if seeds.0 != seeds.1 => unlike(drawn, &seeds.1, &seeds.0),
             error => Error::data(path, error),
         })?;
         merged.rows += other.rows;
     }
     super::build::finish(&merged, output, common)
+}
+
+/// A setting as it is said on the command line: without quotation marks.
+fn bare(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }

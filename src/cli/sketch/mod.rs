@@ -16,7 +16,7 @@ use super::Common;
 use crate::curvature::CurvatureConfig;
 use crate::error::{Error, Result};
 use crate::file::Existing;
-use crate::inverse::Damping;
+use crate::inverse::{Certainty, Damping};
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -108,7 +108,7 @@ struct Certification {
 
 impl Certification {
     fn damping(&self) -> Result<Damping> {
-        let damping = match (self.damping.parse()?, self.target) {
+        let damping = match (self.damping.parse().map_err(about_flag)?, self.target) {
             (Damping::Auto { .. }, Some(target)) => Damping::Auto { target },
             (Damping::Fixed(_), Some(target)) => return Err(Error::argument("--target", "`--damping auto` beside it", target)),
             (damping, None) => damping,
@@ -116,6 +116,34 @@ impl Certification {
         damping.validate("--target")?;
         check_failure(self.failure)?;
         Ok(damping)
+    }
+}
+
+/// What the library says of the damping, in the words of the flag: nothing else of the curvature is known here, so that λ_min(Λ') is μ.
+fn about_flag(error: Error) -> Error {
+    match error {
+        Error::Argument { argument: "damping", expected, found } => {
+            Error::Argument { argument: "--damping", expected: expected.replace("λ_min(Λ')", "μ"), found }
+        }
+        other => other,
+    }
+}
+
+/// Which of a sketch's bounds a statement rests on.
+fn bound_name(settings: &CurvatureConfig, certainty: Certainty) -> &'static str {
+    if certainty.is_deterministic() { settings.bound().unwrap_or("unknown") } else { "probes" }
+}
+
+/// The probability of failure that was allowed where it was used, else 0.
+fn failure_of(certainty: Certainty, allowed: Option<f64>) -> f64 {
+    if certainty.is_deterministic() { 0.0 } else { allowed.unwrap_or(0.0) }
+}
+
+/// How certain a statement is, in words.
+fn certainty_in_words(certainty: Certainty, allowed: Option<f64>) -> String {
+    match certainty {
+        Certainty::Deterministic {} => "for certain".to_owned(),
+        Certainty::Probability { at_least } => format!("with probability {at_least} (δ = {})", failure_of(certainty, allowed)),
     }
 }
 

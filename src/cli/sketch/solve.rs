@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{Certification, Output};
+use super::{Certification, Output, about_flag, bound_name, certainty_in_words, failure_of};
 use crate::cli::Common;
 use crate::cli::terminal::{Terminal, say, say_json, say_table};
-use crate::curvature::{Approximation, DampedSolver, Sketch};
+use crate::curvature::{Approximation, CurvatureConfig, DampedSolver, Sketch};
 use crate::data::{NpyRows, NpyWriter};
-use crate::dense::{dot, norm};
-use crate::error::{Error, Result};
+use crate::dense::{Matrix, dot, norm};
+use crate::error::{Error, Result, check_positive};
 use crate::experiment::record::Table;
 use crate::inverse::{Certainty, Certified, Damping, KnownCurvature};
 
@@ -58,30 +58,38 @@ impl<'a> Solver<'a> {
         let known = KnownCurvature::scalar(approximation.dim(), 0.0)?;
         Ok(Self::Certified(Box::new(DampedSolver::new(approximation, known, failure)?)))
     }
-}
 
-/// (F̂ + μI)⁻¹v where nothing is certified.
-fn plain(approximation: &dyn Approximation, damping: Damping, v: &[f64]) -> Result<(f64, Vec<f64>)> {
-    let Damping::Fixed(damping) = damping else {
-        return Err(Error::unsupported("`--damping auto` for a family without certificates", "give a number"));
-    };
-    Ok((damping, approximation.solve(&KnownCurvature::scalar(v.len(), damping)?, v)?))
-}
-
-/// Which of a sketch's bounds an interval rests on.
-fn bound_name(method: &str, certainty: Certainty) -> &'static str {
-    match (certainty, method) {
-        (Certainty::Probability { .. }, _) => "probes",
-        (_, "nystrom") => "trace",
-        (_, "frequent-directions" | "robust-frequent-directions") => "shrinks",
-        // Nothing was left out.
-        _ => "rounding",
+    /// (F + μI)⁻¹v for each column v, with what is known of it: all at once where μ is given.
+    fn solve(&mut self, v: &Matrix, damping: Damping) -> Result<Vec<(Vec<f64>, Solution)>> {
+        let solver = match self {
+            Self::Plain(approximation) => {
+                let (damping, q) = plain(*approximation, damping, v)?;
+                let one = |q: &[f64]| (q.to_vec(), Solution { norm: norm(q), damping, error: None });
+                return Ok((0..q.ncols()).map(|j| one(q.col(j))).collect());
+            }
+            Self::Certified(solver) => solver,
+        };
+        let certified: Vec<(f64, Certified)> = match damping {
+            Damping::Fixed(damping) => solver.bracket(damping)?.solve_columns(v)?.into_iter().map(|q| (damping, q)).collect(),
+            Damping::Auto { .. } => (0..v.ncols()).map(|j| solver.solve(v.col(j), damping)).collect::<Result<_>>()?,
+        };
+        let one = |(damping, certified): (f64, Certified)| {
+            let relative = certified.relative_error();
+            let Certified { midpoint, radius, certainty, .. } = certified;
+            let solution = Solution { norm: norm(&midpoint), damping, error: Some(ErrorBound { radius, relative, certainty }) };
+            (midpoint, solution)
+        };
+        Ok(certified.into_iter().map(one).collect())
     }
 }
 
-/// The probability that was allowed where it was used, else 0.
-fn failure_of(certainty: Certainty, allowed: Option<f64>) -> f64 {
-    if certainty.is_deterministic() { 0.0 } else { allowed.unwrap_or(0.0) }
+/// (F̂ + μI)⁻¹v for each column v where nothing is certified.
+fn plain(approximation: &dyn Approximation, damping: Damping, v: &Matrix) -> Result<(f64, Matrix)> {
+    let Damping::Fixed(damping) = damping else {
+        return Err(Error::unsupported("`--damping auto` for a family without certificates", "give a number"));
+    };
+    check_positive("--damping", damping)?;
+    Ok((damping, approximation.inverse(&KnownCurvature::scalar(v.nrows(), damping)?)?.apply_columns(v)?))
 }
 
 /// One line of the answer.
@@ -99,7 +107,7 @@ struct ErrorBound {
 }
 
 impl Solution {
-    fn json(&self, method: &str, allowed: Option<f64>) -> Value {
+    fn json(&self, settings: &CurvatureConfig, allowed: Option<f64>) -> Value {
         let of = |f: &dyn Fn(&ErrorBound) -> Value| self.error.as_ref().map_or(Value::Null, f);
         json!({
             "norm": self.norm,
@@ -107,23 +115,20 @@ impl Solution {
             "error_radius": of(&|e| json!(e.radius)),
             // Null also where nothing but infinity can be said.
             "relative_error": of(&|e| json!(e.relative)),
-            "bound": of(&|e| json!(bound_name(method, e.certainty))),
+            "bound": of(&|e| json!(bound_name(settings, e.certainty))),
             "deterministic": of(&|e| json!(e.certainty.is_deterministic())),
             "failure": of(&|e| json!(failure_of(e.certainty, allowed))),
         })
     }
 
-    fn cells(&self, method: &str) -> [String; 5] {
+    fn cells(&self, settings: &CurvatureConfig, allowed: Option<f64>) -> [String; 5] {
         let of = |f: &dyn Fn(&ErrorBound) -> String| self.error.as_ref().map_or("unknown".to_owned(), f);
         [
             format!("{:.3e}", self.damping),
             format!("{:.6e}", self.norm),
             of(&|e| format!("{:.3e}", e.radius)),
             of(&|e| format!("{:.3e}", e.relative)),
-            of(&|e| match e.certainty {
-                Certainty::Deterministic {} => bound_name(method, e.certainty).to_owned(),
-                Certainty::Probability { at_least } => format!("{}, probability {at_least}", bound_name(method, e.certainty)),
-            }),
+            of(&|e| format!("{}, {}", bound_name(settings, e.certainty), certainty_in_words(e.certainty, allowed))),
         ]
     }
 }
@@ -138,45 +143,39 @@ fn open_vectors(path: &Path, (sketch, dim): (&Path, usize)) -> Result<NpyRows> {
     Err(Error::data(path, message))
 }
 
+/// Right-hand sides that are solved for at once: more bring no speed, and they take memory, some six times theirs.
+const MOST_AT_ONCE: usize = 64;
+const MOST_BYTES_AT_ONCE: usize = 32 << 20;
+
 pub(super) fn solve(arguments: &SolveArguments, common: &Common) -> Result<()> {
     let SolveArguments { sketch: path, rhs, certification, output } = arguments;
     let damping = certification.damping()?;
     output.check()?;
     let sketch = Sketch::read(path)?;
-    let (method, dim) = (sketch.curvature.name(), sketch.curvature.dim());
+    let dim = sketch.curvature.dim();
     let mut rhs = open_vectors(rhs, (path, dim))?;
     let approximation = sketch.curvature.approximate()?;
-    drop(sketch);
+    let Sketch { settings, .. } = sketch;
     let mut solver = Solver::new(&*approximation, certification.failure)?;
     let mut out = NpyWriter::create(&output.out, rhs.shape(), output.existing())?;
     let terminal = Terminal::new()?;
     let (mut solutions, total) = (Vec::new(), rhs.rows());
-    while let Some(b) = rhs.next_rows(1)? {
-        let b = b.as_slice();
-        let (damping, q, error) = match &mut solver {
-            Solver::Plain(approximation) => {
-                let (damping, q) = plain(*approximation, damping, b)?;
-                (damping, q, None)
-            }
-            Solver::Certified(solver) => {
-                let (damping, certified) = solver.solve(b, damping)?;
-                let relative = certified.relative_error();
-                let Certified { midpoint, radius, certainty, .. } = certified;
-                (damping, midpoint, Some(ErrorBound { radius, relative, certainty }))
-            }
-        };
-        out.push(&q)?;
-        solutions.push(Solution { norm: norm(&q), damping, error });
+    let most = (MOST_BYTES_AT_ONCE / (size_of::<f64>() * dim)).clamp(1, MOST_AT_ONCE);
+    while let Some(block) = rhs.next_rows(most)? {
+        for (q, solution) in solver.solve(&block, damping).map_err(about_flag)? {
+            out.push(&q)?;
+            solutions.push(solution);
+        }
         terminal.progress(solutions.len() as u64, total as u64, "solutions");
     }
     terminal.clear();
     out.finish()?;
     if common.json {
-        let list: Vec<Value> = solutions.iter().map(|solution| solution.json(method, certification.failure)).collect();
+        let list: Vec<Value> = solutions.iter().map(|solution| solution.json(&settings, certification.failure)).collect();
         return say_json(&json!({ "solutions": list, "out": output.out.to_string_lossy() }));
     }
     let mut table = Table::new(["damping", "norm", "error radius", "relative error", "bound"]);
-    solutions.iter().try_for_each(|solution| table.push(solution.cells(method)))?;
+    solutions.iter().try_for_each(|solution| table.push(solution.cells(&settings, certification.failure)))?;
     say_table(&table)
 }
 
@@ -194,14 +193,14 @@ pub(super) fn bilinear(arguments: &BilinearArguments, common: &Common) -> Result
     };
     let (u, v) = (vector(u)?, vector(v)?);
     let approximation = sketch.curvature.approximate()?;
-    drop(sketch);
+    let Sketch { settings, .. } = sketch;
     let (damping, value, ends) = match Solver::new(&*approximation, certification.failure)? {
         Solver::Plain(approximation) => {
-            let (damping, q) = plain(approximation, damping, &v)?;
-            (damping, dot(&u, &q), None)
+            let (damping, q) = plain(approximation, damping, &Matrix::column(v))?;
+            (damping, dot(&u, q.as_slice()), None)
         }
         Solver::Certified(mut solver) => {
-            let (damping, certified) = solver.solve(&v, damping)?;
+            let (damping, certified) = solver.solve(&v, damping).map_err(about_flag)?;
             let enclosure = solver.bracket(damping)?.bilinear(&u, &v)?;
             (damping, enclosure.value, Some((enclosure.low, enclosure.high, certified.certainty)))
         }
@@ -211,7 +210,7 @@ pub(super) fn bilinear(arguments: &BilinearArguments, common: &Common) -> Result
             "value": value,
             "low": ends.map(|(low, ..)| low),
             "high": ends.map(|(_, high, _)| high),
-            "bound": ends.map(|(_, _, certainty)| bound_name(method, certainty)),
+            "bound": ends.map(|(_, _, certainty)| bound_name(&settings, certainty)),
             "deterministic": ends.map(|(_, _, certainty)| certainty.is_deterministic()),
             "failure": ends.map(|(_, _, certainty)| failure_of(certainty, certification.failure)),
             "damping": damping,
@@ -220,10 +219,7 @@ pub(super) fn bilinear(arguments: &BilinearArguments, common: &Common) -> Result
     match ends {
         None => say(format_args!("{value:e} at damping {damping:e}; `{method}` certifies nothing")),
         Some((low, high, certainty)) => {
-            let chance = match certainty {
-                Certainty::Deterministic {} => "for certain".to_owned(),
-                Certainty::Probability { at_least } => format!("with probability {at_least}"),
-            };
+            let chance = certainty_in_words(certainty, certification.failure);
             say(format_args!("{value:e} at damping {damping:e}; {chance} between {low:e} and {high:e}"))
         }
     }
