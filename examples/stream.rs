@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use std::{env, fs};
 
 use nhgd::curvature::{CurvatureConfig, DampedSolver, FrequentDirectionsConfig, NystromConfig};
-use nhgd::dense::{Matrix, matmul, norm};
+use nhgd::dense::{Matrix, matmul_add, norm};
 use nhgd::gradient::{DenseRows, GradientBlock};
 use nhgd::inverse::{Damping, KnownCurvature};
 use nhgd::par;
@@ -43,18 +43,17 @@ impl Source {
         Ok(Self { key: key.named("rows"), directions, noise })
     }
 
-    /// Rows `first..first + count`, the same whatever the blocks and the threads.
-    fn block(&self, first: usize, count: usize) -> Result<GradientBlock> {
-        let streams: Vec<_> = (first..first + count).map(|row| self.key.child(row as u64).stream()).collect();
+    /// Rows `first..first + count`, the same whatever the blocks and the threads, in the memory of the last block.
+    fn block(&self, first: usize, count: usize, memory: Matrix) -> Result<GradientBlock> {
         let mut drawn = Vec::new();
-        for mut stream in streams {
+        for row in first..first + count {
+            let mut stream = self.key.child(row as u64).stream();
             drawn.push((stream.below(DIM)?, stream.normals(RANK)));
         }
         let coefficients = Matrix::from_fn(RANK, count, |k, j| drawn[j].1[k] / (k + 1) as f64);
-        let mut rows = matmul(&self.directions, &coefficients)?;
-        par::for_chunks(rows.as_mut_slice(), DIM, |j, row| {
-            row.iter_mut().zip(&self.noise[drawn[j].0..]).for_each(|(x, noise)| *x += noise);
-        });
+        let mut rows = if memory.ncols() == count { memory } else { Matrix::zeros(DIM, count) };
+        par::for_chunks(rows.as_mut_slice(), DIM, |j, row| row.copy_from_slice(&self.noise[drawn[j].0..][..DIM]));
+        matmul_add(&mut rows, 1.0, &self.directions, &coefficients)?;
         Ok(DenseRows::new(rows, 1)?.into())
     }
 }
@@ -91,12 +90,15 @@ fn main() -> Result<()> {
     let [mut generating, mut absorbing, mut approximating, mut solving] = [Duration::ZERO; 4];
     let source = timed(&mut generating, || Source::new(Key::new(1)))?;
     let mut curvature = timed(&mut absorbing, || config.build(DIM, Key::new(2)))?;
+    let mut memory = Matrix::zeros(DIM, 0);
     for range in par::blocks(rows, BLOCK) {
-        let block = timed(&mut generating, || source.block(range.start, range.len()))?;
+        let block = timed(&mut generating, || source.block(range.start, range.len(), memory))?;
         timed(&mut absorbing, || curvature.absorb(&block))?;
+        // Fresh memory for each block would take longer than the arithmetic with it.
+        memory = if let GradientBlock::Dense(rows) = block { rows.into_transposed() } else { Matrix::zeros(DIM, 0) };
     }
     let approximation = timed(&mut approximating, || curvature.approximate())?;
-    drop((curvature, source));
+    drop((curvature, source, memory));
 
     let b = Key::new(3).stream().normals(DIM);
     let (damping, answer) = timed(&mut solving, || {

@@ -48,6 +48,11 @@ impl DenseRows {
         Ok(block)
     }
 
+    /// The same matrix, given back: a stream can fill it with its next block, for fresh memory of this size takes longer than to use it.
+    pub fn into_transposed(self) -> Matrix {
+        self.transposed
+    }
+
     /// The rows as the columns of a d × rows matrix.
     pub fn transposed(&self) -> &Matrix {
         &self.transposed
