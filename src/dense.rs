@@ -917,6 +917,61 @@ mod tests {
         }
     }
 
+    /// Sizes past every cut: of tall matrices, of long sums, of their passes.
+    #[test]
+    fn tall_and_long_products_equal_the_triple_loop_with_the_same_bits_at_every_thread_count() {
+        let (tall, start) = (random(1, 2 * RUN + TILE + 5, 5), random(2, 2 * RUN + TILE + 5, 7));
+        let (wide, narrow, square) = (random(3, 5, 7), random(4, 5, 2), random(5, 5, 5));
+        let (long, other) = (random(6, 2 * INNER_CUT + PASS + 3, CUT + 4), random(7, 2 * INNER_CUT + PASS + 3, 3));
+        let run = || {
+            let mut sum = start.clone();
+            matmul_add(&mut sum, -2.0, &tall, &wide).unwrap();
+            let in_place = [&wide, &narrow, &square, &Matrix::zeros(5, 0)].map(|b| {
+                let mut a = tall.clone();
+                matmul_in_place(&mut a, b).unwrap();
+                a
+            });
+            (sum, in_place, matmul(long.t(), &other).unwrap(), matmul_and_squares(&long, &other).unwrap(), gram(long.t()))
+        };
+        let (sum, in_place, product, (again, squares), long_gram) = par::with_threads(1, run).unwrap();
+        let mut expected = naive(&tall, &wide);
+        expected.scale(-2.0);
+        expected.add_scaled(1.0, &start).unwrap();
+        assert!(distance(&expected, &sum) < 1e-14);
+        for (found, b) in in_place.iter().zip([&wide, &narrow, &square, &Matrix::zeros(5, 0)]) {
+            assert!(distance(&naive(&tall, b), found) < 1e-14);
+        }
+        let expected = naive(&long.t().to_matrix(), &other);
+        assert!(distance(&expected, &product) < 1e-13 && distance(&expected, &again) < 1e-13);
+        for (i, square) in squares.iter().enumerate() {
+            let expected: Real = long.col(i).iter().map(|x| x * x).sum();
+            assert!((square - expected).abs() < 1e-13 * expected);
+            assert!((long_gram[(i, i)] - expected).abs() < 1e-13 * expected);
+        }
+        assert!(distance(&naive(&long.columns(0..2).t().to_matrix(), &long), &long_gram.rows(0..2).to_matrix()) < 1e-13);
+        for threads in [2, 4] {
+            assert_eq!(
+                par::with_threads(threads, run).unwrap(),
+                (sum.clone(), in_place.clone(), product.clone(), (again.clone(), squares.clone()), long_gram.clone())
+            );
+        }
+        assert!(matmul_in_place(&mut tall.clone(), &Matrix::zeros(6, 2)).is_err());
+        assert!(matmul_and_squares(&long, &tall).is_err());
+    }
+
+    #[test]
+    fn long_sums_are_those_of_their_blocks_and_have_the_same_bits_at_every_thread_count() {
+        let (x, y) = (random(1, 3 * SUM_BLOCK + 11, 1), random(2, 3 * SUM_BLOCK + 11, 1));
+        let run = || dot(x.as_slice(), y.as_slice());
+        let reference = par::with_threads(1, run).unwrap();
+        let mut exact = CompensatedSum::default();
+        x.as_slice().iter().zip(y.as_slice()).for_each(|(x, y)| exact.add(x * y));
+        assert!((reference - exact.value()).abs() < 1e-15 * x.norm() * y.norm());
+        for threads in [2, 4] {
+            assert_eq!(par::with_threads(threads, run).unwrap().to_bits(), reference.to_bits());
+        }
+    }
+
     #[test]
     fn products_have_the_same_bits_at_every_thread_count() {
         let (a, b) = (random(1, 1030, 70), random(2, 70, 300));
