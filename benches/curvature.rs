@@ -1,20 +1,28 @@
 //! Absorbing, approximating and solving of every registered family, at the shape of the embedded digits (65 inputs × 10 outputs, 128
-//! samples) and of MNIST (785 × 10, 1024 samples; not for families that hold a d × d matrix).
+//! samples) and of MNIST (785 × 10, 1024 samples; not for families that hold a d × d matrix); and the rows a second of the two sketches
+//! of a stream of stored rows.
 
+#[path = "rate/beside.rs"]
+mod beside;
 mod rate;
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use beside::{Beside, beside_peak};
 use criterion::{Criterion, criterion_group, criterion_main};
-use nhgd::curvature::{Approximation, Curvature, CurvatureConfig, DenseConfig, NystromConfig, WindowConfig};
-use nhgd::dense::axpy;
+use nhgd::curvature::{
+    Approximation, Curvature, CurvatureConfig, DenseConfig, FrequentDirections, FrequentDirectionsConfig, Nystrom, NystromConfig,
+    WindowConfig,
+};
+use nhgd::dense::{Matrix, axpy, dot, matmul_add};
+use nhgd::gradient::{DenseRows, GradientBlock};
 use nhgd::inverse::KnownCurvature;
 use nhgd::operator::LinearOperator;
 use nhgd::rng::Key;
 use nhgd::{Error, Result};
 use rate::Peak;
-use rate::support::{dense_solve, fisher, random_kronecker, relative_error};
+use rate::support::{dense_solve, fisher, random_kronecker, relative_error, short_normals};
 
 const CLASSES: usize = 10;
 /// ℓ.
@@ -133,9 +141,94 @@ fn curvature(criterion: &mut Criterion) {
     }
 }
 
+/// The stream that the sketches are measured on: d, ℓ, rows of a block, and blocks absorbed before the answers are checked.
+const STREAM: (usize, usize, usize, usize) = (100_000, 128, 256, 3);
+/// Times that an absorbed block is measured.
+const ROUNDS: usize = 15;
+
+/// Rows a second of the two sketches of a stream of stored rows, beside the products of the same moment. A row of `nystrom` is 4dℓ useful
+/// operations, of `frequent-directions` d(4ℓ + b + 3ℓ²/b) in blocks of b.
+fn throughput(_: &mut Criterion) {
+    let (d, l, b, count) = STREAM;
+    // Two shared directions above the noise, so that neither spectrum nor bound is trivial.
+    let block = |i: u64| {
+        let mut rows = short_normals(Key::new(6).child(i), d, b);
+        let shared = short_normals(Key::new(7), d, 2);
+        matmul_add(&mut rows, 1.0, &shared, &short_normals(Key::new(8).child(i), 2, b)).unwrap();
+        GradientBlock::from(DenseRows::new(rows, 1).unwrap())
+    };
+    let blocks: Vec<_> = (0..count as u64).map(block).collect();
+    let config = NystromConfig { sketch_size: l, probes: Some(0), ..Default::default() };
+    let mut nystrom = Nystrom::new(d, &config, Key::new(1)).unwrap();
+    let config = FrequentDirectionsConfig { sketch_size: l, ..Default::default() };
+    let mut directions = FrequentDirections::new(d, &config, Key::new(1)).unwrap();
+    for block in &blocks {
+        nystrom.absorb(block).unwrap();
+        directions.absorb(block).unwrap();
+    }
+    check_nystrom(&nystrom, &blocks);
+    check_directions(&directions, &blocks);
+
+    let (n, wide, long) = (b as f64, d as f64, l as f64);
+    let report = |name: &str, flops: f64, curvature: &mut dyn Curvature| {
+        let Beside { seconds, ratio, peak } = beside_peak(ROUNDS, flops, || curvature.absorb(black_box(&blocks[0])).unwrap());
+        let (rate, gigaflops) = (n / seconds, peak / 1e9);
+        println!("{name}, d = {d}, ℓ = {l}, blocks of {b}: {rate:.0} rows/s, {ratio:.2} of the gemm rate ({gigaflops:.0} GFLOP/s)");
+        println!("    at a gemm rate of 100 GFLOP/s: {:.0} rows/s", n * 1e11 * ratio / flops);
+    };
+    report("nystrom", 4.0 * n * wide * long, &mut nystrom);
+    report("frequent-directions", wide * (4.0 * long * n + n * n + 3.0 * long * long), &mut directions);
+}
+
+/// Some entries of Y/n against Σ s (sᵀω)/n, term by term.
+fn check_nystrom(nystrom: &Nystrom, blocks: &[GradientBlock]) {
+    let rows: Vec<Matrix> = blocks.iter().map(|block| block.expand(0..block.rows()).unwrap()).collect();
+    let (y, omega) = nystrom.sketch();
+    for j in [0, 1, 64, 127] {
+        let places: Vec<usize> = (0..y.nrows()).step_by(1013).collect();
+        let mut expected = vec![0.0; places.len()];
+        for row in rows.iter().flat_map(|rows| (0..rows.ncols()).map(|i| rows.col(i))) {
+            let product: f64 = row.iter().zip(omega.col(j)).map(|(s, w)| s * w).sum();
+            expected.iter_mut().zip(&places).for_each(|(sum, &i)| *sum += row[i] * product / nystrom.mass());
+        }
+        let found: Vec<f64> = places.iter().map(|&i| y[(i, j)]).collect();
+        let error = relative_error(&found, &expected);
+        println!("nystrom, column {j} of the sketch against its definition: {error:.1e}");
+        assert!(error < 1e-11, "{error:e}");
+    }
+}
+
+/// ‖F − F̂‖ by power iteration, F applied row by row, against the bound Δ: not above it, nor the bound many times too large; and
+/// (ℓ + 1)Δ ≤ tr(F − F̂).
+fn check_directions(directions: &FrequentDirections, blocks: &[GradientBlock]) {
+    let approximation = directions.approximate().unwrap();
+    let interval = approximation.interval().unwrap();
+    let mut x = Matrix::column(Key::new(9).stream().normals(directions.dim()));
+    let mut value = 0.0;
+    for _ in 0..40 {
+        x.scale(1.0 / x.norm());
+        let mut y = Matrix::zeros(directions.dim(), 1);
+        for block in blocks {
+            block.accumulate_into(&block.project(&x).unwrap(), &mut y).unwrap();
+        }
+        y.scale(1.0 / directions.mass());
+        y.add_scaled(-1.0, &approximation.apply_columns(&x).unwrap()).unwrap();
+        value = dot(x.as_slice(), y.as_slice());
+        x = y;
+    }
+    let missing = directions.trace().unwrap() - approximation.trace();
+    let share = missing / ((directions.sketch_size() + 1) as f64 * directions.lost());
+    println!(
+        "frequent-directions: ‖F − F̂‖ is {:.3} of its bound; the trace allows a bound {share:.3} times as large",
+        value / interval.hi
+    );
+    assert!(value <= interval.hi && value >= 0.2 * interval.hi, "{value:e}, {interval:?}");
+    assert!(share >= 1.0, "{share}");
+}
+
 fn short() -> Criterion {
     Criterion::default().sample_size(10).warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_millis(500))
 }
 
-criterion_group! { name = benches; config = short(); targets = curvature }
+criterion_group! { name = benches; config = short(); targets = throughput, curvature }
 criterion_main!(benches);

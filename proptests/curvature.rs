@@ -8,9 +8,10 @@ use std::any::Any;
 use nhgd::curvature::{
     Approximation, Curvature, CurvatureConfig, DenseConfig, FrequentDirectionsConfig, Nystrom, NystromConfig, WindowConfig, load,
 };
-use nhgd::dense::{Matrix, eigh};
+use nhgd::dense::{Matrix, dot, eigh};
 use nhgd::error::Error;
 use nhgd::inverse::KnownCurvature;
+use nhgd::par;
 use nhgd::rng::Key;
 use nhgd::testkit::cases::{self, Shape};
 use nhgd::testkit::reference::ResidualRange;
@@ -587,5 +588,52 @@ fn the_window_drops_its_oldest_samples_exactly() {
         let mut merged = absorbed(config("window", capacity).build(9, key).unwrap(), &[&old]);
         merged.merge(&*absorbed(config("window", capacity).build(9, key).unwrap(), &[&new])).unwrap();
         assert_eq!(fingerprint(&*merged), fingerprint(&*expected), "merged, m = {capacity}");
+    }
+}
+
+/// d and ℓ past the cuts of tall matrices and of long sums, in blocks that wait, that shrink as they come and that must be cut: the same bits
+/// at every thread count, and for rows and for random directions the residual inside the interval.
+#[test]
+fn sketches_of_long_rows_keep_their_interval_and_their_bits_at_every_thread_count() {
+    let (d, size) = (9001, 6);
+    let blocks: Vec<Case> = [4, 5, 6, 18, 19, 61, 1].map(|rows| random_dense(Key::new(rows), rows as usize, d, 1)).into();
+    for config in [
+        CurvatureConfig::Nystrom(NystromConfig { sketch_size: size, ..Default::default() }),
+        CurvatureConfig::FrequentDirections(FrequentDirectionsConfig { sketch_size: size, probes: 3 }),
+    ] {
+        let run = || {
+            let curvature = absorbed(config.build(d, Key::new(1)).unwrap(), &blocks.iter().collect::<Vec<_>>());
+            let known = KnownCurvature::scalar(d, 1.0).unwrap();
+            let solution = curvature.approximate().unwrap().solve(&known, &vec![1.0; d]).unwrap();
+            (curvature.save().unwrap(), solution)
+        };
+        let (bytes, solution) = par::with_threads(1, run).unwrap();
+        for threads in [2, 4] {
+            let (again, other) = par::with_threads(threads, run).unwrap();
+            assert!(again == bytes && other == solution, "{}, {threads} threads", config.name());
+        }
+        let curvature = load(&bytes).unwrap();
+        let approximation = curvature.approximate().unwrap();
+        let interval = approximation.interval().unwrap();
+        let mut directions: Vec<Vec<f64>> = (0..20).map(|i| Key::new(9).child(i).stream().normals(d)).collect();
+        directions.extend(
+            blocks.iter().flat_map(|case| (0..case.expanded.nrows().min(9)).map(|i| case.expanded.t().to_matrix().col(i).to_vec())),
+        );
+        let mut most = 0.0_f64;
+        for x in directions {
+            let form: f64 = blocks
+                .iter()
+                .map(|case| {
+                    let products = case.block.project(&Matrix::column(x.clone())).unwrap();
+                    dot(products.as_slice(), products.as_slice())
+                })
+                .sum();
+            let residual = (form / curvature.mass() - dot(&x, &approximation.apply(&x).unwrap())) / dot(&x, &x);
+            assert!(residual >= interval.lo && residual <= interval.hi, "{}: {residual:e}, {interval:?}", config.name());
+            most = most.max(residual);
+        }
+        println!("{}: residuals up to {:.2} of the interval", config.name(), most / interval.hi);
+        // A sketch that forgot nothing would make this an empty claim.
+        assert!(most > 1e-3 * interval.hi);
     }
 }

@@ -8,7 +8,7 @@ use nhgd::gradient::{DenseRows, GradientBlock, KroneckerRows};
 use nhgd::rng::Key;
 use nhgd::testkit;
 use proptest::prelude::*;
-use support::{Case, dense_case, kronecker_case, random_dense, random_kronecker, refused, short_normals};
+use support::{Case, dense_case, kronecker_case, random_dense, random_kronecker, refused, relative_error, short_normals};
 
 fn check(case: &Case, key: Key) {
     testkit::gradient_block("rows", &case.block, &case.expanded, key).assert_passes();
@@ -30,6 +30,44 @@ fn degenerate_rows_equal_their_expansion() {
         check(&dense_case(inputs.clone(), 1), key);
         check(&dense_case(inputs.clone(), 3), key);
     }
+}
+
+/// At shapes past the cuts of the stored form's single pass; norms in the entries' own order of summation.
+#[test]
+fn products_with_norms_are_those_of_the_two_operations() {
+    for case in [
+        random_dense(Key::new(5), 150, 10, 2),
+        random_dense(Key::new(5), 3, 9000, 1),
+        random_dense(Key::new(5), 300, 700, 1),
+        random_kronecker(Key::new(5), 40, 30, 5, 2),
+    ] {
+        for width in [0, 1, 17] {
+            let omega = short_normals(Key::new(6), case.block.dim(), width);
+            let (product, squares) = case.block.project_with_norms(&omega).unwrap();
+            let expected = Matrix::from_fn(case.expanded.nrows(), width, |i, j| {
+                (0..omega.nrows()).map(|k| case.expanded[(i, k)] * omega[(k, j)]).sum()
+            });
+            assert!(relative_error(product.as_slice(), expected.as_slice()) < 1e-12);
+            let row = |i: usize| (0..case.expanded.ncols()).map(|k| case.expanded[(i, k)].powi(2)).sum();
+            let expected: Vec<f64> = (0..case.expanded.nrows()).map(row).collect();
+            assert!(relative_error(&squares, &expected) < 1e-12);
+        }
+    }
+}
+
+#[test]
+fn a_pass_over_rows_that_are_not_finite_or_overflow_is_refused() {
+    let case = random_dense(Key::new(5), 3, 5000, 1);
+    for (factor, what) in [(f64::INFINITY, "gradient rows"), (1e200, "squared norms of gradient rows")] {
+        let mut block = case.block.clone();
+        block.scale(factor);
+        refused(block.project_with_norms(&short_normals(Key::new(6), 5000, 2)), what);
+        refused(block.finite_squared_row_norms(), what);
+    }
+    refused(case.block.project_with_norms(&Matrix::zeros(4999, 2)), "omega");
+    let mut omega = Matrix::zeros(5000, 2);
+    omega[(4999, 1)] = f64::NAN;
+    refused(case.block.project_with_norms(&omega), "omega");
 }
 
 #[test]

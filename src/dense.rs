@@ -10,7 +10,10 @@ use std::ops::{Index, IndexMut, Range};
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::matmul::triangular::{self, BlockStructure};
 use faer::linalg::{cholesky::llt, evd, matmul as product, qr::no_pivoting as householder_qr, svd as faer_svd};
-use faer::{Accum, Conj, MatMut, MatRef, Par};
+use faer::{
+    Accum, Conj, MatMut, MatRef, Par,
+    prelude::{Reborrow, ReborrowMut},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, check_finite, check_len};
@@ -21,6 +24,17 @@ pub type Real = f64;
 
 /// Products larger than this many rows or columns are cut there, whatever the number of threads.
 const CUT: usize = 256;
+/// Products that sum over more terms than this are cut there: few rows and columns, and still work for all threads.
+const INNER_CUT: usize = 4096;
+/// Tall matrices are worked on in tiles of this many rows (what vector registers hold divides it), and in runs of tiles on one thread.
+const TILE: usize = 192;
+const RUN: usize = 8 * TILE;
+/// The most columns of a tile that leave room for it in a cache.
+const MOST_TILE_COLUMNS: usize = 512;
+/// A cache holds this many terms of the rows of a block, to be used twice.
+const PASS: usize = 256;
+/// Long sums are cut into blocks of this many terms.
+const SUM_BLOCK: usize = 1 << 16;
 /// Columns that a rank-one update takes at once.
 const COLUMNS: usize = 32;
 
@@ -199,6 +213,14 @@ impl Matrix {
         norm(&self.data)
     }
 
+    /// Drops the last columns, or adds columns of zeros; no more memory is taken than they need.
+    pub(crate) fn set_columns(&mut self, ncols: usize) {
+        let length = entries(self.nrows, ncols);
+        self.data.reserve_exact(length.saturating_sub(self.data.len()));
+        self.data.resize(length, 0.0);
+        self.ncols = ncols;
+    }
+
     /// Copies the strict lower triangle onto the upper one.
     fn mirror(&mut self) {
         for j in 0..self.ncols {
@@ -334,8 +356,41 @@ pub fn matmul_add<'a, 'b>(c: &mut Matrix, alpha: Real, a: impl Into<View<'a>>, b
     let (a, b) = (a.into(), b.into());
     check_shape("b", b, a.ncols(), b.ncols())?;
     check_shape("c", &*c, a.nrows(), b.ncols())?;
-    product_cut(c.faer_mut(), Accum::Add, alpha, a.faer(), b.faer());
+    if c.nrows > RUN && a.ncols().max(b.ncols()) <= MOST_TILE_COLUMNS {
+        add_tall(c.faer_mut(), alpha, a.faer(), b.faer());
+    } else {
+        product_cut(c.faer_mut(), Accum::Add, alpha, a.faer(), b.faer());
+    }
     Ok(())
+}
+
+/// A ← A B for B k × n, where A stands: no second tall matrix is taken.
+///
+/// # Errors
+/// [`Error::Shape`] if the sizes do not fit.
+pub(crate) fn matmul_in_place<'b>(a: &mut Matrix, b: impl Into<View<'b>>) -> Result<()> {
+    let b = b.into();
+    check_shape("b", b, a.ncols, b.ncols())?;
+    let (before, after) = (a.ncols, b.ncols());
+    a.set_columns(before.max(after));
+    if before.min(after) > 0 {
+        multiply_rows(a.faer_mut(), b.faer());
+    }
+    a.set_columns(after);
+    Ok(())
+}
+
+/// The rows' products with B and their squared norms, [AᵀB, diag(AᵀA)], for A k × m and B k × n: one pass over A.
+///
+/// # Errors
+/// [`Error::Shape`] if the sizes do not fit.
+pub(crate) fn matmul_and_squares(a: &Matrix, b: &Matrix) -> Result<(Matrix, Vec<Real>)> {
+    check_shape("b", b, a.nrows, b.ncols)?;
+    let mut both = Matrix::zeros(a.ncols, b.ncols + 1);
+    products_and_squares(both.faer_mut(), a.view().faer(), b.view().faer());
+    let squares = both.data.split_off(a.ncols * b.ncols);
+    both.ncols -= 1;
+    Ok((both, squares))
 }
 
 /// Adds α A B to columns of C that stand in `c` as m × n, column by column: for callers that cut the work themselves.
@@ -344,6 +399,74 @@ pub(crate) fn matmul_add_slice(c: &mut [Real], alpha: Real, a: View<'_>, b: View
     check_len("c", c.len(), a.nrows() * b.ncols())?;
     product_cut(MatMut::from_column_major_slice_mut(c, a.nrows(), b.ncols()), Accum::Add, alpha, a.faer(), b.faer());
     Ok(())
+}
+
+/// C += α A B for a tall C. Columns of a tall matrix lie far apart, so that a product reads and writes it badly: each tile is formed
+/// in a small matrix and then added column by column.
+fn add_tall(c: MatMut<'_, Real>, alpha: Real, a: MatRef<'_, Real>, b: MatRef<'_, Real>) {
+    if c.nrows() > RUN {
+        let half = middle(c.nrows(), RUN);
+        let (top, bottom) = c.split_at_row_mut(half);
+        let (a_top, a_bottom) = a.split_at_row(half);
+        par::join(|| add_tall(top, alpha, a_top, b), || add_tall(bottom, alpha, a_bottom, b));
+        return;
+    }
+    let (mut rows, mut sum) = (Matrix::zeros(TILE, a.ncols()), Matrix::zeros(TILE, c.ncols()));
+    each_tile(c, |mut c, range| {
+        let (mut rows, mut sum) = (rows.faer_mut().subrows_mut(0, range.len()), sum.faer_mut().subrows_mut(0, range.len()));
+        rows.copy_from(rows_of(a, range));
+        product::matmul(sum.rb_mut(), Accum::Replace, rows.rb(), b, alpha, Par::Seq);
+        c += sum.rb();
+    });
+}
+
+/// Replaces the rows of A, of which the first columns hold what there is, by their products with B.
+fn multiply_rows(a: MatMut<'_, Real>, b: MatRef<'_, Real>) {
+    if a.nrows() > RUN {
+        let half = middle(a.nrows(), RUN);
+        let (top, bottom) = a.split_at_row_mut(half);
+        par::join(|| multiply_rows(top, b), || multiply_rows(bottom, b));
+        return;
+    }
+    let (mut rows, mut result) = (Matrix::zeros(TILE, b.nrows()), Matrix::zeros(TILE, b.ncols()));
+    each_tile(a, |a, range| {
+        let (mut rows, mut result) = (rows.faer_mut().subrows_mut(0, range.len()), result.faer_mut().subrows_mut(0, range.len()));
+        rows.copy_from(a.rb().subcols(0, b.nrows()));
+        product::matmul(result.rb_mut(), Accum::Replace, rows.rb(), b, 1.0, Par::Seq);
+        a.subcols_mut(0, b.ncols()).copy_from(result.rb());
+    });
+}
+
+/// Calls `f` with every tile of rows and where it stands.
+fn each_tile(mut a: MatMut<'_, Real>, mut f: impl FnMut(MatMut<'_, Real>, Range<usize>)) {
+    for range in par::blocks(a.nrows(), TILE) {
+        f(a.rb_mut().subrows_mut(range.start, range.len()), range);
+    }
+}
+
+/// The squares are summed over a few rows of A while the product has left them in the cache.
+fn products_and_squares(both: MatMut<'_, Real>, a: MatRef<'_, Real>, b: MatRef<'_, Real>) {
+    let m = both.nrows();
+    if m > CUT {
+        let half = cut_place(m);
+        let (top, bottom) = both.split_at_row_mut(half);
+        let (a_left, a_right) = a.split_at_col(half);
+        par::join(|| products_and_squares(top, a_left, b), || products_and_squares(bottom, a_right, b));
+        return;
+    }
+    inner_cut(both, Accum::Replace, 0..a.nrows(), &|both, mut accum, inner| {
+        let (mut products, mut squares) = both.split_at_col_mut(b.ncols());
+        for inner in par::blocks_of(inner, PASS) {
+            let a = rows_of(a, inner.clone());
+            product_cut(products.rb_mut(), accum, 1.0, a.transpose(), rows_of(b, inner));
+            for i in 0..m {
+                let terms = a.col(i).try_as_col_major().expect("columns of a matrix are contiguous").as_slice();
+                let sum = dot_block(terms, terms);
+                squares[(i, 0)] = if let Accum::Add = accum { squares[(i, 0)] + sum } else { sum };
+            }
+            accum = Accum::Add;
+        }
+    });
 }
 
 /// Replacing instead of adding to zeros spares reading memory that was never written.
@@ -360,7 +483,9 @@ fn product_cut(c: MatMut<'_, Real>, accum: Accum, alpha: Real, a: MatRef<'_, Rea
         let (b_left, b_right) = b.split_at_col(half);
         par::join(|| product_cut(left, accum, alpha, a, b_left), || product_cut(right, accum, alpha, a, b_right));
     } else {
-        product::matmul(c, accum, a, b, alpha, Par::Seq);
+        inner_cut(c, accum, 0..a.ncols(), &|c, accum, inner| {
+            product::matmul(c, accum, columns_of(a, inner.clone()), rows_of(b, inner), alpha, Par::Seq);
+        });
         clear_vector_registers();
     }
 }
@@ -375,7 +500,38 @@ fn clear_vector_registers() {
 
 /// The middle, rounded up to a multiple of the block size.
 fn cut_place(n: usize) -> usize {
-    (n / 2).div_ceil(CUT) * CUT
+    middle(n, CUT)
+}
+
+fn middle(n: usize, block: usize) -> usize {
+    (n / 2).div_ceil(block) * block
+}
+
+/// Sums the products over parts of the range of `inner` terms: a tree of fixed shape, its right halves added to the left ones.
+fn inner_cut(
+    mut c: MatMut<'_, Real>,
+    accum: Accum,
+    inner: Range<usize>,
+    part: &(impl Fn(MatMut<'_, Real>, Accum, Range<usize>) + Sync),
+) {
+    if inner.len() <= INNER_CUT {
+        return part(c, accum, inner);
+    }
+    let half = inner.start + middle(inner.len(), INNER_CUT);
+    let mut right = Matrix::zeros(c.nrows(), c.ncols());
+    par::join(
+        || inner_cut(c.rb_mut(), accum, inner.start..half, part),
+        || inner_cut(right.faer_mut(), Accum::Replace, half..inner.end, part),
+    );
+    c += right.view().faer();
+}
+
+fn columns_of(a: MatRef<'_, Real>, range: Range<usize>) -> MatRef<'_, Real> {
+    a.subcols(range.start, range.len())
+}
+
+fn rows_of(a: MatRef<'_, Real>, range: Range<usize>) -> MatRef<'_, Real> {
+    a.subrows(range.start, range.len())
 }
 
 /// The Gram matrix A Aᵀ of the rows of A (m × k), computed as the symmetric matrix it is: m²k flops.
@@ -413,17 +569,20 @@ fn gram_cut(c: MatMut<'_, Real>, a: MatRef<'_, Real>) {
             || par::join(|| gram_cut(upper_left, top), || gram_cut(lower_right, bottom)),
         );
     } else {
-        triangular::matmul(
-            c,
-            BlockStructure::TriangularLower,
-            Accum::Replace,
-            a,
-            BlockStructure::Rectangular,
-            a.transpose(),
-            BlockStructure::Rectangular,
-            1.0,
-            Par::Seq,
-        );
+        inner_cut(c, Accum::Replace, 0..a.ncols(), &|c, accum, inner| {
+            let a = columns_of(a, inner);
+            triangular::matmul(
+                c,
+                BlockStructure::TriangularLower,
+                accum,
+                a,
+                BlockStructure::Rectangular,
+                a.transpose(),
+                BlockStructure::Rectangular,
+                1.0,
+                Par::Seq,
+            );
+        });
         clear_vector_registers();
     }
 }
@@ -627,12 +786,19 @@ fn check_square(argument: &'static str, a: &Matrix) -> Result<()> {
     check_shape(argument, a, a.nrows, a.nrows)
 }
 
-/// The scalar product. Eight running sums: as accurate as pairwise summation of blocks, and fast.
+/// The scalar product. Eight running sums: as accurate as pairwise summation of blocks, and fast; long ones are cut into blocks.
 ///
 /// # Panics
 /// If the lengths differ.
 pub fn dot(x: &[Real], y: &[Real]) -> Real {
     assert_eq!(x.len(), y.len(), "the lengths of x and y");
+    if x.len() <= SUM_BLOCK {
+        return dot_block(x, y);
+    }
+    par::fold_blocks(x.len(), SUM_BLOCK, |block| dot_block(&x[block.clone()], &y[block]), 0.0, |sum, part| sum + part)
+}
+
+fn dot_block(x: &[Real], y: &[Real]) -> Real {
     let mut sums = [0.0; 8];
     let (xs, ys) = (x.chunks_exact(8), y.chunks_exact(8));
     let rest: Real = xs.remainder().iter().zip(ys.remainder()).map(|(a, b)| a * b).sum();
@@ -779,6 +945,61 @@ mod tests {
                 }
             }
             assert!(distance(&naive(&random(3, m, 7), &random(3, m, 7).t().to_matrix()), &gram(&random(3, m, 7))) < 1e-13);
+        }
+    }
+
+    /// Sizes past every cut: of tall matrices, of long sums, of their passes.
+    #[test]
+    fn tall_and_long_products_equal_the_triple_loop_with_the_same_bits_at_every_thread_count() {
+        let (tall, start) = (random(1, 2 * RUN + TILE + 5, 5), random(2, 2 * RUN + TILE + 5, 7));
+        let (wide, narrow, square) = (random(3, 5, 7), random(4, 5, 2), random(5, 5, 5));
+        let (long, other) = (random(6, 2 * INNER_CUT + PASS + 3, CUT + 4), random(7, 2 * INNER_CUT + PASS + 3, 3));
+        let run = || {
+            let mut sum = start.clone();
+            matmul_add(&mut sum, -2.0, &tall, &wide).unwrap();
+            let in_place = [&wide, &narrow, &square, &Matrix::zeros(5, 0)].map(|b| {
+                let mut a = tall.clone();
+                matmul_in_place(&mut a, b).unwrap();
+                a
+            });
+            (sum, in_place, matmul(long.t(), &other).unwrap(), matmul_and_squares(&long, &other).unwrap(), gram(long.t()))
+        };
+        let (sum, in_place, product, (again, squares), long_gram) = par::with_threads(1, run).unwrap();
+        let mut expected = naive(&tall, &wide);
+        expected.scale(-2.0);
+        expected.add_scaled(1.0, &start).unwrap();
+        assert!(distance(&expected, &sum) < 1e-14);
+        for (found, b) in in_place.iter().zip([&wide, &narrow, &square, &Matrix::zeros(5, 0)]) {
+            assert!(distance(&naive(&tall, b), found) < 1e-14);
+        }
+        let expected = naive(&long.t().to_matrix(), &other);
+        assert!(distance(&expected, &product) < 1e-13 && distance(&expected, &again) < 1e-13);
+        for (i, square) in squares.iter().enumerate() {
+            let expected: Real = long.col(i).iter().map(|x| x * x).sum();
+            assert!((square - expected).abs() < 1e-13 * expected);
+            assert!((long_gram[(i, i)] - expected).abs() < 1e-13 * expected);
+        }
+        assert!(distance(&naive(&long.columns(0..2).t().to_matrix(), &long), &long_gram.rows(0..2).to_matrix()) < 1e-13);
+        for threads in [2, 4] {
+            assert_eq!(
+                par::with_threads(threads, run).unwrap(),
+                (sum.clone(), in_place.clone(), product.clone(), (again.clone(), squares.clone()), long_gram.clone())
+            );
+        }
+        assert!(matmul_in_place(&mut tall.clone(), &Matrix::zeros(6, 2)).is_err());
+        assert!(matmul_and_squares(&long, &tall).is_err());
+    }
+
+    #[test]
+    fn long_sums_are_those_of_their_blocks_and_have_the_same_bits_at_every_thread_count() {
+        let (x, y) = (random(1, 3 * SUM_BLOCK + 11, 1), random(2, 3 * SUM_BLOCK + 11, 1));
+        let run = || dot(x.as_slice(), y.as_slice());
+        let reference = par::with_threads(1, run).unwrap();
+        let mut exact = CompensatedSum::default();
+        x.as_slice().iter().zip(y.as_slice()).for_each(|(x, y)| exact.add(x * y));
+        assert!((reference - exact.value()).abs() < 1e-15 * x.norm() * y.norm());
+        for threads in [2, 4] {
+            assert_eq!(par::with_threads(threads, run).unwrap().to_bits(), reference.to_bits());
         }
     }
 

@@ -11,10 +11,14 @@ use serde::{Deserialize, Serialize};
 
 use super::probes::Probes;
 use super::{Approximation, Certainty, Curvature, Interval, LowRank};
-use crate::dense::{CompensatedSum, Matrix, eigh, matmul_add};
+use crate::dense::{CompensatedSum, Matrix, eigh, matmul_in_place};
 use crate::error::{Error, Result, check_count};
 use crate::gradient::{DenseRows, GradientBlock};
+use crate::par;
 use crate::rng::Key;
+
+/// Times ℓ: the most rows that a shrink takes at once.
+const MOST_AT_ONCE: usize = 3;
 
 /// The settings of [`FrequentDirections`] and of its robust form.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -97,15 +101,13 @@ impl FrequentDirections {
         if self.mass > 0.0 { self.lost / self.mass } else { 0.0 }
     }
 
-    /// Rows that a shrink takes at once. A row costs d·(4ℓ + b + 2ℓ²/b) flops in chunks of b: least at b = √2·ℓ.
-    fn chunk(&self) -> usize {
-        (3 * self.size).div_ceil(2)
-    }
-
-    /// The buffer and `parts` below it, rotated: columns of d × k whose squared norms descend, those squares, and the largest of all.
-    /// `lower` is told the squares σ² and says what is subtracted from each; what is not positive then is dropped.
-    fn rotate(&self, parts: &[&GradientBlock], lower: impl Fn(&[f64]) -> f64) -> Result<(Matrix, f64, f64)> {
-        let kept = self.buffer.ncols();
+    /// Replaces the buffer by the rotation of itself and the `parts` below it: columns whose squared norms descend. `lower` is told the
+    /// squares σ² and says what is subtracted from each; what is not positive then is dropped. Returns what was subtracted, and √rows·σ₁².
+    ///
+    /// b rows cost d·(b² + 2bℓ + ℓ²) flops for the Gram matrix and 2d(ℓ + b)ℓ for the rotation: d·(4ℓ + b + 3ℓ²/b) a row, least at b = √3·ℓ
+    /// and within a seventh of it from ℓ to 3ℓ.
+    fn rotate(buffer: &mut Matrix, parts: &[&GradientBlock], lower: impl Fn(&[f64]) -> f64) -> Result<(f64, f64)> {
+        let kept = buffer.ncols();
         let starts: Vec<usize> = parts
             .iter()
             .scan(kept, |start, part| {
@@ -119,9 +121,9 @@ impl FrequentDirections {
         let mut place = |row: usize, column: usize, block: &Matrix| {
             (0..block.ncols()).for_each(|j| gram.col_mut(column + j)[row..row + block.nrows()].copy_from_slice(block.col(j)));
         };
-        place(0, 0, &crate::dense::gram(self.buffer.t()));
+        place(0, 0, &crate::dense::gram(buffer.t()));
         for (i, part) in parts.iter().enumerate() {
-            place(starts[i], 0, &part.project(&self.buffer)?);
+            place(starts[i], 0, &part.project(buffer)?);
             for (j, earlier) in parts[..i].iter().enumerate() {
                 place(starts[i], starts[j], &part.cross_gram(earlier)?);
             }
@@ -135,36 +137,43 @@ impl FrequentDirections {
         let rank = eigen.values.iter().take_while(|&&value| value > floor).count();
         let coefficients =
             Matrix::from_fn(total, rank, |i, j| eigen.vectors[(i, j)] * ((eigen.values[j] - delta) / eigen.values[j]).sqrt());
-        let mut rotated = Matrix::zeros(self.dim, rank);
-        let rounding = (total as f64).sqrt() * top;
-        if rank == 0 {
-            return Ok((rotated, delta, rounding));
+        matmul_in_place(buffer, coefficients.rows(0..kept))?;
+        if rank > 0 {
+            for (part, &start) in parts.iter().zip(&starts) {
+                part.accumulate_into(&coefficients.rows(start..start + part.rows()).to_matrix(), buffer)?;
+            }
         }
-        if kept > 0 {
-            matmul_add(&mut rotated, 1.0, &self.buffer, coefficients.rows(0..kept))?;
-        }
-        for (part, &start) in parts.iter().zip(&starts) {
-            part.accumulate_into(&coefficients.rows(start..start + part.rows()).to_matrix(), &mut rotated)?;
-        }
-        Ok((rotated, delta, rounding))
+        Ok((delta, (total as f64).sqrt() * top))
     }
 
-    fn shrink(&mut self, parts: &[&GradientBlock]) -> Result<()> {
+    /// Shrinks the buffer with what waits and `part` below it.
+    fn shrink(&mut self, part: Option<&GradientBlock>) -> Result<()> {
         let size = self.size;
-        let (buffer, delta, rounding) = self.rotate(parts, |squares| squares.get(size).copied().unwrap_or(0.0).max(0.0))?;
-        self.buffer = buffer;
+        let waiting = std::mem::take(&mut self.waiting);
+        let parts: Vec<_> = waiting.iter().chain(part).collect();
+        let lower = |squares: &[f64]| squares.get(size).copied().unwrap_or(0.0).max(0.0);
+        let (delta, rounding) = Self::rotate(&mut self.buffer, &parts, lower)?;
         self.lost += delta;
         self.shrunk += rounding;
         Ok(())
     }
 
-    /// Shrinks what is waiting if it has grown to a chunk.
+    /// Shrinks what waits if it has grown to `least` rows.
     fn settle(&mut self, least: usize) -> Result<()> {
-        if self.waiting.iter().map(GradientBlock::rows).sum::<usize>() < least.max(1) {
-            return Ok(());
+        if self.waiting_rows() >= least.max(1) { self.shrink(None) } else { Ok(()) }
+    }
+
+    fn waiting_rows(&self) -> usize {
+        self.waiting.iter().map(GradientBlock::rows).sum()
+    }
+
+    /// Takes rows that are few enough for one shrink: with ℓ they shrink at once, uncopied; fewer wait.
+    fn take(&mut self, part: &GradientBlock) -> Result<()> {
+        if self.waiting_rows() + part.rows() >= self.size {
+            return self.shrink(Some(part));
         }
-        let waiting = std::mem::take(&mut self.waiting);
-        self.shrink(&waiting.iter().collect::<Vec<_>>())
+        self.waiting.push(part.clone());
+        Ok(())
     }
 
     /// Whether rows of this form can stand beside those that wait.
@@ -177,7 +186,8 @@ impl FrequentDirections {
         if self.mass <= 0.0 {
             return Err(super::nothing_absorbed());
         }
-        let (rotated, _, last) = self.rotate(&self.waiting.iter().collect::<Vec<_>>(), |_| 0.0)?;
+        let mut rotated = self.buffer.clone();
+        let (_, last) = Self::rotate(&mut rotated, &self.waiting.iter().collect::<Vec<_>>(), |_| 0.0)?;
         let rounding = 4.0 * f64::EPSILON * (self.shrunk + last) / self.mass;
         let interval = Interval { lo: -rounding, hi: self.lost() + rounding, certainty: Certainty::Deterministic {} };
         // The zero matrix still has one (zero) row: a block is never empty.
@@ -205,20 +215,21 @@ impl Curvature for FrequentDirections {
     }
 
     fn absorb(&mut self, block: &GradientBlock) -> Result<()> {
-        super::check_block(block, self.dim)?;
+        let squared_norms = super::check_block(block, self.dim)?;
         if let Some(probes) = &mut self.probes {
-            probes.absorb(block)?;
+            probes.absorb(block, &squared_norms)?;
         }
         self.mass += block.samples() as f64;
-        block.squared_row_norms().iter().for_each(|&s| self.trace.add(s));
+        squared_norms.iter().for_each(|&s| self.trace.add(s));
         if !self.fits(block) {
             self.settle(1)?;
         }
-        let chunk = self.chunk();
-        let samples = (chunk * block.samples() / block.rows()).max(1);
-        for range in crate::par::blocks(block.samples(), samples) {
-            self.waiting.push(block.part(range));
-            self.settle(chunk)?;
+        let parts = block.rows().div_ceil(MOST_AT_ONCE * self.size);
+        if parts == 1 {
+            return self.take(block);
+        }
+        for range in par::blocks(block.samples(), block.samples().div_ceil(parts)) {
+            self.take(&block.part(range))?;
         }
         Ok(())
     }
@@ -260,10 +271,10 @@ impl Curvature for FrequentDirections {
         self.trace.add(other.trace.value());
         self.settle(1)?;
         if other.buffer.ncols() > 0 {
-            self.shrink(&[&DenseRows::new(other.buffer.clone(), 1)?.into()])?;
+            self.shrink(Some(&DenseRows::new(other.buffer.clone(), 1)?.into()))?;
         }
         self.waiting.extend(other.waiting.iter().cloned());
-        self.settle(self.chunk())
+        self.settle(self.size)
     }
 
     fn grow(&mut self, size: usize) -> Result<()> {

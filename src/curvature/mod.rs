@@ -317,12 +317,11 @@ fn bracket_ends(
     Ok((lower, upper, interval.certainty))
 }
 
-/// Checks a block before it is absorbed.
-fn check_block(block: &GradientBlock, dim: usize) -> Result<()> {
+/// Checks a block before it is absorbed, and returns the squared norms of its rows: finite entries whose squares are not would poison
+/// the sums.
+fn check_block(block: &GradientBlock, dim: usize) -> Result<Vec<f64>> {
     check_len("gradient block dimension", block.dim(), dim)?;
-    block.check_finite()?;
-    // Finite entries whose squares are not would poison the sums.
-    check_finite("squared norms of gradient rows", &block.squared_row_norms())
+    block.finite_squared_row_norms()
 }
 
 /// Checks that a d × `columns` matrix can be allocated: a refusal, where the allocator would end the program.

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::probes::Probes;
 use super::recovery::{Factored, difference_range, is_worthwhile, recover};
 use super::{Approximation, Certainty, Curvature, Interval, LowRank};
-use crate::dense::{CompensatedSum, Matrix, check_shape, dot, eigh, gram, matmul, matmul_add, qr};
-use crate::error::{Error, Result, check_count};
+use crate::dense::{CompensatedSum, Matrix, check_shape, dot, eigh, gram, matmul, matmul_add, matmul_in_place, qr};
+use crate::error::{Error, Result, check_count, check_len};
 use crate::gradient::{DenseRows, GradientBlock};
 use crate::rng::Key;
 
@@ -138,10 +138,11 @@ impl Nystrom {
         Config { sketch_size: self.sketch_size(), test_matrix: self.test_matrix, probes: Some(probes) }
     }
 
-    /// Books the rounding of an update: half an ulp of every entry, and what forming the added matrix itself rounded (its norm
-    /// times √rows, as of independent roundings). Without it a long stream leaves its interval: 1e5 equal rows by 5e-10·‖F‖.
-    fn round(&mut self, product: f64) {
-        self.rounding += 0.5 * f64::EPSILON * (self.sketch.norm() + product);
+    /// Books the rounding of an update: half an ulp of every entry of the sum, whose norm is `total`, and what forming the added matrix
+    /// itself rounded (its norm times √rows, as of independent roundings). Without it a long stream leaves its interval: 1e5 equal
+    /// rows by 5e-10·‖F‖.
+    fn round(&mut self, total: f64, product: f64) {
+        self.rounding += 0.5 * f64::EPSILON * (total + product);
     }
 
     /// Y/mass = FΩ and Ω itself.
@@ -154,7 +155,7 @@ impl Nystrom {
     /// F̂ = RᵀR and the interval of F − F̂. The shift ν = √d·ε·‖Y‖₂ + ρ, ρ the rounding of the running sum; Y_ν = Y + νΩ,
     /// B = Y_ν (ΩᵀY_ν)₊^{-1/2}, BᵀB = V S²Vᵀ, Rᵀ = BV ((S² − ν)₊/S²)^{1/2}; with η = 4ν + 32ελ₁(F̂) and t = tr F − tr F̂,
     /// −ηI ≼ F − F̂ ≼ (max(t, 0) + ℓη)I: F̂ has rank ℓ, so that at most ℓ eigenvalues of F − F̂ are negative. About 6dℓ² flops, and
-    /// twice the sketch's memory. Where the trace says that F lies inside the sketch, it is recovered without the cost of the shift.
+    /// the sketch's memory once more. Where the trace says that F lies inside the sketch, it is recovered without the cost of the shift.
     fn estimate(&self) -> Result<(Matrix, Interval)> {
         if self.mass <= 0.0 {
             return Err(super::nothing_absorbed());
@@ -167,16 +168,16 @@ impl Nystrom {
         let eigen = eigh(&Matrix::from_fn(size, size, |i, j| 0.5 * (core[(i, j)] + core[(j, i)])))?;
         let positive = eigen.values.iter().take_while(|&&value| value > 0.0).count();
         let root = Matrix::from_fn(size, positive, |i, j| eigen.vectors[(i, j)] / eigen.values[j].sqrt());
-        let b = matmul(&y, &root)?;
-        drop(y);
+        let mut b = y;
+        matmul_in_place(&mut b, &root)?;
         // An eigenvalue of BᵀB is one of F̂, so that forming the product costs rounding of ε‖F̂‖ and no more.
         let eigen = eigh(&gram(b.t()))?;
         let rank = eigen.values.iter().take_while(|&&square| square > shift).count();
         let scaled =
             Matrix::from_fn(positive, rank, |i, j| eigen.vectors[(i, j)] * ((eigen.values[j] - shift) / eigen.values[j]).sqrt());
         let values = eigen.values[..rank].iter().map(|square| square - shift).collect();
-        let nystrom = Factored { columns: matmul(&b, &scaled)?, values };
-        drop(b);
+        matmul_in_place(&mut b, &scaled)?;
+        let nystrom = Factored { columns: b, values };
 
         let trace = self.trace.value() / self.mass;
         let eta = 4.0 * shift + 32.0 * f64::EPSILON * nystrom.values.first().copied().unwrap_or(0.0);
@@ -211,21 +212,20 @@ impl Curvature for Nystrom {
     }
 
     fn absorb(&mut self, block: &GradientBlock) -> Result<()> {
-        super::check_block(block, self.dim())?;
+        check_len("gradient block dimension", block.dim(), self.dim())?;
         // Y += Gᵀ(GΩ)
-        let projected = block.project(&self.omega)?;
+        let (projected, squared_norms) = block.project_with_norms(&self.omega)?;
         block.accumulate_into(&projected, &mut self.sketch)?;
         if let Some(probes) = &mut self.probes {
-            probes.absorb(block)?;
+            probes.absorb(block, &squared_norms)?;
         }
         self.mass += block.samples() as f64;
-        let squared_norms = block.squared_row_norms();
         squared_norms.iter().for_each(|&s| self.trace.add(s));
         // ‖GᵀGΩ‖_F is at most Σ ‖s‖‖Ωᵀs‖, and at most the whole sum's norm.
         let by_row = projected.t().to_matrix();
         let rows: f64 = squared_norms.iter().enumerate().map(|(i, s)| (s * dot(by_row.col(i), by_row.col(i))).sqrt()).sum();
-        let added = rows.min(self.sketch.norm());
-        self.round((block.rows() as f64).sqrt() * added);
+        let total = self.sketch.norm();
+        self.round(total, (block.rows() as f64).sqrt() * rows.min(total));
         Ok(())
     }
 
@@ -236,7 +236,7 @@ impl Curvature for Nystrom {
         self.trace.scale(1.0 - gamma);
         self.replaced *= 1.0 - gamma;
         self.rounding *= 1.0 - gamma;
-        self.round(0.0);
+        self.round(self.sketch.norm(), 0.0);
         if let Some(probes) = &mut self.probes {
             probes.decay(gamma);
         }
@@ -259,7 +259,7 @@ impl Curvature for Nystrom {
         self.trace.add(other.trace.value());
         self.rounding += other.rounding;
         self.replaced += other.replaced;
-        self.round(0.0);
+        self.round(self.sketch.norm(), 0.0);
         if let (Some(mine), Some(others)) = (&mut self.probes, &other.probes) {
             mine.merge(others)?;
         }
@@ -293,7 +293,8 @@ impl Curvature for Nystrom {
             self.sketch = Matrix::zeros(self.dim(), size);
         }
         self.omega = omega;
-        self.round((size as f64).sqrt() * self.sketch.norm());
+        let total = self.sketch.norm();
+        self.round(total, (size as f64).sqrt() * total);
         Ok(())
     }
 

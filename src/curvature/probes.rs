@@ -47,11 +47,12 @@ impl Probes {
         self.rounding += 0.5 * f64::EPSILON * (self.product.norm() + product);
     }
 
-    pub(super) fn absorb(&mut self, block: &GradientBlock) -> Result<()> {
+    /// Adds a block, of whose rows the squared norms are known.
+    pub(super) fn absorb(&mut self, block: &GradientBlock, squared_norms: &[f64]) -> Result<()> {
         let projected = block.project(&self.theta)?;
         block.accumulate_into(&projected, &mut self.product)?;
         let rows = block.rows() as f64;
-        let squares: f64 = block.squared_row_norms().iter().sum();
+        let squares: f64 = squared_norms.iter().sum();
         // ‖GᵀGΘ‖_F ≤ ‖G‖_F ‖GΘ‖_F.
         let added = (squares.sqrt() * projected.norm()).min(self.product.norm());
         self.round(rows.sqrt() * added);

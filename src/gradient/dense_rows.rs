@@ -5,8 +5,12 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use super::check_rows;
-use crate::dense::{Matrix, dot, gram, matmul, matmul_add};
+use crate::dense::{Matrix, dot, gram, matmul, matmul_add, matmul_and_squares};
 use crate::error::{self, Error, Result, check_count};
+use crate::par;
+
+/// Rows whose norms are one piece of work.
+const NORMS: usize = 8;
 
 /// A block G of stored rows. They are kept as the columns of a d × rows matrix, so that a gradient is contiguous.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -44,6 +48,11 @@ impl DenseRows {
         Ok(block)
     }
 
+    /// The same matrix, given back: a stream can fill it with its next block, for fresh memory of this size takes longer than to use it.
+    pub fn into_transposed(self) -> Matrix {
+        self.transposed
+    }
+
     /// The rows as the columns of a d × rows matrix.
     pub fn transposed(&self) -> &Matrix {
         &self.transposed
@@ -69,6 +78,10 @@ impl DenseRows {
         matmul(self.transposed.t(), omega)
     }
 
+    pub(super) fn project_with_norms(&self, omega: &Matrix) -> Result<(Matrix, Vec<f64>)> {
+        matmul_and_squares(&self.transposed, omega)
+    }
+
     pub(super) fn accumulate_into(&self, coefficients: &Matrix, y: &mut Matrix) -> Result<()> {
         matmul_add(y, 1.0, &self.transposed, coefficients)
     }
@@ -90,7 +103,14 @@ impl DenseRows {
     }
 
     pub(super) fn squared_row_norms(&self) -> Vec<f64> {
-        (0..self.rows()).map(|i| dot(self.transposed.col(i), self.transposed.col(i))).collect()
+        let mut squares = vec![0.0; self.rows()];
+        par::for_chunks(&mut squares, NORMS, |block, squares| {
+            for (i, square) in squares.iter_mut().enumerate() {
+                let row = self.transposed.col(block * NORMS + i);
+                *square = dot(row, row);
+            }
+        });
+        squares
     }
 
     pub(super) fn squared_column_norms(&self) -> Vec<f64> {

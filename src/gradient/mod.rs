@@ -69,12 +69,42 @@ impl GradientBlock {
     pub fn project(&self, omega: &Matrix) -> Result<Matrix> {
         check_shape("omega", omega, self.dim(), omega.ncols())?;
         let product = each_form!(self, rows => rows.project(omega))?;
-        // What is not finite in Ω is not finite in the product, which is far smaller.
-        if check_finite("product", product.as_slice()).is_err() {
-            check_finite("omega", omega.as_slice())?;
-            check_finite("gradient rows times omega", product.as_slice())?;
-        }
+        check_product(omega, &product)?;
         Ok(product)
+    }
+
+    /// GΩ as by [`project`](Self::project), and the squared Euclidean norm of every row: one pass over rows that are stored.
+    ///
+    /// # Errors
+    /// [`Error::Shape`]; [`Error::NotFinite`] for the rows, for squares that overflow, and as [`project`](Self::project).
+    pub fn project_with_norms(&self, omega: &Matrix) -> Result<(Matrix, Vec<f64>)> {
+        check_shape("omega", omega, self.dim(), omega.ncols())?;
+        let (product, squares) = match self {
+            Self::Dense(rows) => rows.project_with_norms(omega)?,
+            factored => (each_form!(factored, rows => rows.project(omega))?, factored.squared_row_norms()),
+        };
+        self.check_squares(&squares)?;
+        check_product(omega, &product)?;
+        Ok((product, squares))
+    }
+
+    /// Finite squares come from finite entries; where they are not, the entry is looked for.
+    fn check_squares(&self, squares: &[f64]) -> Result<()> {
+        if squares.iter().all(|square| square.is_finite()) {
+            return Ok(());
+        }
+        self.check_finite()?;
+        check_finite("squared norms of gradient rows", squares)
+    }
+
+    /// The squared Euclidean norm of every row of a block all of whose numbers are finite.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] for an entry, or for a square that overflows.
+    pub fn finite_squared_row_norms(&self) -> Result<Vec<f64>> {
+        let squares = self.squared_row_norms();
+        self.check_squares(&squares)?;
+        Ok(squares)
     }
 
     /// Y += GᵀC, for C rows × ℓ and Y d × ℓ, at 2·d·ℓ flops a sample.
@@ -225,6 +255,15 @@ impl From<KroneckerRows> for GradientBlock {
     fn from(rows: KroneckerRows) -> Self {
         Self::Kronecker(rows)
     }
+}
+
+/// What is not finite in Ω is not finite in the product, which is far smaller.
+fn check_product(omega: &Matrix, product: &Matrix) -> Result<()> {
+    if check_finite("product", product.as_slice()).is_err() {
+        check_finite("omega", omega.as_slice())?;
+        check_finite("gradient rows times omega", product.as_slice())?;
+    }
+    Ok(())
 }
 
 fn mixed_forms(operation: &str) -> Error {
