@@ -487,6 +487,23 @@ fn the_order_of_the_rows_does_not_matter() {
     }
 }
 
+/// A spike so strong that all else is near the rounding of its square: what a rotation drops there is in the interval.
+#[test]
+fn what_rounding_hides_from_frequent_directions_is_in_their_interval() {
+    let d = 150;
+    for rest in [2e-14, 4e-14, 6e-14] {
+        for size in [60, 120, 150] {
+            let eigenvalues: Vec<f64> = (0..d).map(|j| if j == 0 { 1.0 } else { rest }).collect();
+            let case = with_spectrum(Key::new(19), 200, d, &eigenvalues);
+            for name in ["frequent-directions", "robust-frequent-directions"] {
+                let approximation =
+                    absorbed(sketch_config(name, size).build(d, Key::new(0)).unwrap(), &[&case]).approximate().unwrap();
+                contained(&format!("{name}, ℓ {size}, rest {rest:e}"), &[(&case, 1.0)], &*approximation);
+            }
+        }
+    }
+}
+
 /// Rows s·g have the estimate s²F̂ and s² times its interval: to the bit where s is a power of two, to rounding elsewhere.
 #[test]
 fn estimates_scale_with_their_rows() {

@@ -57,8 +57,8 @@ pub struct FrequentDirections {
     mass: f64,
     /// Σ w ‖s‖² = mass · tr F.
     trace: CompensatedSum,
-    /// Σ over the shrinks of √rows·σ₁²: what they may have rounded, in units of 4ε.
-    shrunk: f64,
+    /// Σ over the shrinks of what they may have rounded and what rounding hid from them.
+    rounding: f64,
     probes: Option<Probes>,
 }
 
@@ -86,7 +86,7 @@ impl FrequentDirections {
             lost: 0.0,
             mass: 0.0,
             trace: CompensatedSum::default(),
-            shrunk: 0.0,
+            rounding: 0.0,
             probes: Probes::new(dim, config.probes, key)?,
         })
     }
@@ -102,7 +102,8 @@ impl FrequentDirections {
     }
 
     /// Replaces the buffer by the rotation of itself and the `parts` below it: columns whose squared norms descend. `lower` is told the
-    /// squares σ² and says what is subtracted from each; what is not positive then is dropped. Returns what was subtracted, and √rows·σ₁².
+    /// squares σ² and says what is subtracted from each; what is not positive then is dropped. Returns what was subtracted, and what may
+    /// have been lost beside it: 4ε·√rows·σ₁² to rounding, and what was dropped because rounding hides it.
     ///
     /// b rows cost d·(b² + 2bℓ + ℓ²) flops for the Gram matrix and 2d(ℓ + b)ℓ for the rotation: d·(4ℓ + b + 3ℓ²/b) a row, least at b = √3·ℓ
     /// and within a seventh of it from ℓ to 3ℓ.
@@ -135,6 +136,8 @@ impl FrequentDirections {
         // Below rounding a square is noise, and its direction a division by it.
         let floor = delta.max(top * f64::EPSILON * total as f64);
         let rank = eigen.values.iter().take_while(|&&value| value > floor).count();
+        // The largest square that is dropped is lost whole, which may be more than δ.
+        let dropped = eigen.values.get(rank).map_or(0.0, |&value| (value - delta).max(0.0));
         let coefficients =
             Matrix::from_fn(total, rank, |i, j| eigen.vectors[(i, j)] * ((eigen.values[j] - delta) / eigen.values[j]).sqrt());
         matmul_in_place(buffer, coefficients.rows(0..kept))?;
@@ -143,7 +146,7 @@ impl FrequentDirections {
                 part.accumulate_into(&coefficients.rows(start..start + part.rows()).to_matrix(), buffer)?;
             }
         }
-        Ok((delta, (total as f64).sqrt() * top))
+        Ok((delta, 4.0 * f64::EPSILON * (total as f64).sqrt() * top + dropped))
     }
 
     /// Shrinks the buffer with what waits and `part` below it.
@@ -154,7 +157,7 @@ impl FrequentDirections {
         let lower = |squares: &[f64]| squares.get(size).copied().unwrap_or(0.0).max(0.0);
         let (delta, rounding) = Self::rotate(&mut self.buffer, &parts, lower)?;
         self.lost += delta;
-        self.shrunk += rounding;
+        self.rounding += rounding;
         Ok(())
     }
 
@@ -188,7 +191,7 @@ impl FrequentDirections {
         }
         let mut rotated = self.buffer.clone();
         let (_, last) = Self::rotate(&mut rotated, &self.waiting.iter().collect::<Vec<_>>(), |_| 0.0)?;
-        let rounding = 4.0 * f64::EPSILON * (self.shrunk + last) / self.mass;
+        let rounding = (self.rounding + last) / self.mass;
         let interval = Interval { lo: -rounding, hi: self.lost() + rounding, certainty: Certainty::Deterministic {} };
         // The zero matrix still has one (zero) row: a block is never empty.
         let rows = if rotated.ncols() == 0 { Matrix::zeros(self.dim, 1) } else { rotated };
@@ -241,7 +244,7 @@ impl Curvature for FrequentDirections {
         self.waiting.iter_mut().for_each(|block| block.scale(root));
         self.mass *= 1.0 - gamma;
         self.lost *= 1.0 - gamma;
-        self.shrunk *= 1.0 - gamma;
+        self.rounding *= 1.0 - gamma;
         self.trace.scale(1.0 - gamma);
         if let Some(probes) = &mut self.probes {
             probes.decay(gamma);
@@ -267,7 +270,7 @@ impl Curvature for FrequentDirections {
         }
         self.mass += other.mass;
         self.lost += other.lost;
-        self.shrunk += other.shrunk;
+        self.rounding += other.rounding;
         self.trace.add(other.trace.value());
         self.settle(1)?;
         if other.buffer.ncols() > 0 {
