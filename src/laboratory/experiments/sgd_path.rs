@@ -134,7 +134,7 @@ impl SgdPath {
 
     /// Where the bound is drawn: at the steps, and further than anyone walks.
     fn bound_steps(&self) -> Vec<usize> {
-        let further = [100_000, 1_000_000, 10_000_000].into_iter().filter(|&k| k > self.last());
+        let further = [100_000, 300_000, 1_000_000, 3_000_000, 10_000_000].into_iter().filter(|&k| k > self.last());
         self.steps.iter().copied().chain(further).collect()
     }
 
