@@ -165,9 +165,9 @@ pub fn settings_of<T: Serialize>(settings: &T) -> Result<toml::Table> {
     toml::Table::try_from(settings).map_err(|e| Error::Numerical { operation: "writing TOML", reason: e.to_string() })
 }
 
-/// A measured number as it stands in a table: seven digits, more than any replicate knows.
+/// A measured number as it stands in a table: five digits, more than any replicate knows.
 pub fn rounded(value: f64) -> String {
-    format!("{value:.6e}")
+    format!("{value:.4e}")
 }
 
 /// A line of the registry.

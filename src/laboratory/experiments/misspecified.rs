@@ -61,8 +61,8 @@ impl Registered for Misspecified {
 
     fn sized(size: Size) -> Self {
         let (rows, replicates) = match size {
-            Size::Quick => (vec![100, 300, 1000, 3000, 10_000, 30_000, 100_000], 100),
-            Size::Full => (vec![100, 300, 1000, 3000, 10_000, 30_000, 100_000, 300_000], 200),
+            Size::Quick => (vec![100, 300, 1000, 3000, 10_000, 30_000, 100_000], 80),
+            Size::Full => (vec![100, 300, 1000, 3000, 10_000, 30_000, 100_000, 300_000], 120),
         };
         Self {
             rows,
