@@ -382,12 +382,11 @@ fn above(rows: &Table, family: &str, column: &str) -> Result<Measured> {
 /// Of all matrices and ℓ of the Gaussian sketch the largest mean over its bound, by its upper limit.
 fn largest_mean(rows: &Table, error: &str, bound: &str) -> Result<Measured> {
     let mut worst = Measured::exactly(0.0);
-    let gaussian = rows.filter("family", GAUSSIAN)?;
-    for matrix in gaussian.distinct("matrix")? {
-        let own = gaussian.filter("matrix", &matrix)?;
-        for size in own.distinct("sketch_size")? {
-            let at = own.filter("sketch_size", &size)?;
-            let ratios: Vec<f64> = at.numbers(error)?.iter().zip(at.numbers(bound)?).map(|(error, bound)| error / bound).collect();
+    for matrix in rows.filter("family", GAUSSIAN)?.distinct("matrix")? {
+        let read = |column| Curves::read(rows, &[("matrix", &matrix), ("family", GAUSSIAN)], "sketch_size", column);
+        let (errors, bounds) = (read(error)?, read(bound)?);
+        for i in 0..errors.x.len() {
+            let ratios: Vec<f64> = errors.at(i).iter().zip(bounds.at(i)).map(|(error, bound)| error / bound).collect();
             let (value, half) = mean_with_limits("replicates", &ratios, CONFIDENCE)?;
             if value + half > worst.high {
                 worst = Measured { value, low: value - half, high: value + half };
