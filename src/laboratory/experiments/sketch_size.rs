@@ -95,7 +95,7 @@ const FAILURE: f64 = 0.05;
 /// How many samples are absorbed at once.
 const CHUNK: usize = 64;
 /// What rounding may add to an error, of ‖F‖ and of the bound.
-const ROUNDING: f64 = 1e-10;
+const ROUNDING: f64 = 1e-12;
 /// How far the flat spectrum's error may be from 1: rounding.
 const FLAT_TOLERANCE: f64 = 1e-6;
 /// The largest relative difference of the errors of sparse signs from those of Gaussian test matrices.
@@ -366,23 +366,27 @@ fn rate(curves: Curves) -> Result<Measured> {
     Ok(Curves { x: exponentials, ..curves }.slope()?.into())
 }
 
+/// Whether one number is at most the other: not where either is none.
+fn is_at_most(value: f64, bound: f64) -> bool {
+    value <= bound
+}
+
 /// How many errors of a family are above what this column says.
 fn above(rows: &Table, family: &str, column: &str) -> Result<Measured> {
     let own = rows.filter("family", family)?;
     let pairs = own.numbers("error")?.into_iter().zip(own.numbers(column)?);
-    let violations = pairs.filter(|(error, bound)| !(*error <= bound * (1.0 + ROUNDING) + ROUNDING)).count();
+    let violations = pairs.filter(|(error, bound)| !is_at_most(*error, bound * (1.0 + ROUNDING) + ROUNDING)).count();
     Ok(Measured::exactly(violations as f64))
 }
 
 /// Of all matrices and ℓ of the Gaussian sketch the largest mean over its bound, by its upper limit.
 fn largest_mean(rows: &Table, error: &str, bound: &str) -> Result<Measured> {
     let mut worst = Measured::exactly(0.0);
-    let gaussian = rows.filter("family", GAUSSIAN)?;
-    for matrix in gaussian.distinct("matrix")? {
-        let own = gaussian.filter("matrix", &matrix)?;
-        for size in own.distinct("sketch_size")? {
-            let at = own.filter("sketch_size", &size)?;
-            let ratios: Vec<f64> = at.numbers(error)?.iter().zip(at.numbers(bound)?).map(|(error, bound)| error / bound).collect();
+    for matrix in rows.filter("family", GAUSSIAN)?.distinct("matrix")? {
+        let read = |column| Curves::read(rows, &[("matrix", &matrix), ("family", GAUSSIAN)], "sketch_size", column);
+        let (errors, bounds) = (read(error)?, read(bound)?);
+        for i in 0..errors.x.len() {
+            let ratios: Vec<f64> = errors.at(i).iter().zip(bounds.at(i)).map(|(error, bound)| error / bound).collect();
             let (value, half) = mean_with_limits("replicates", &ratios, CONFIDENCE)?;
             if value + half > worst.high {
                 worst = Measured { value, low: value - half, high: value + half };
@@ -506,7 +510,7 @@ impl Experiment for SketchSize {
 
     fn pictures(&self) -> Vec<Picture> {
         let size = |matrix: usize| {
-            let label = "size ℓ (count)";
+            let label = "ℓ (count)";
             if matrix == EXPONENTIAL { Axis::linear(label) } else { Axis::log(label) }
         };
         let errors = |matrix: usize| {

@@ -30,8 +30,9 @@ pub struct Statement {
 impl Statement {
     /// `truth` is at most `bound`; the truth is known up to `rounding`.
     pub fn bound(name: &'static str, delta: f64, truth: f64, bound: f64, rounding: f64) -> Self {
+        let holds = truth <= bound + rounding;
         // A bound or a truth that is no number is a failure.
-        let failed = !(truth <= bound + rounding);
+        let failed = !holds;
         let tightness = (truth > RESOLVED * rounding && bound.is_finite()).then(|| bound / truth);
         Self { name, delta, failed, tightness }
     }
