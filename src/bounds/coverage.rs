@@ -41,7 +41,7 @@ impl FailureRate {
     /// [`Error::Argument`] for a confidence outside (0, 1) or counts that [`new`](Self::new) refuses.
     pub fn limits(self, confidence: f64) -> Result<(f64, f64)> {
         let Self { failures, replicates } = Self::new(self.failures, self.replicates)?;
-        check_confidence(confidence)?;
+        check_inside("confidence", confidence)?;
         let (x, n, tail) = (failures as f64, replicates as f64, 0.5 * (1.0 - confidence));
         let low = if failures == 0 { 0.0 } else { beta_quantile(x, n - x + 1.0, tail)? };
         let high = if failures == replicates { 1.0 } else { beta_quantile(x + 1.0, n - x, 1.0 - tail)? };
@@ -78,10 +78,8 @@ pub struct Quantile {
 pub fn quantile_with_limits(values: &[f64], p: f64, confidence: f64) -> Result<Quantile> {
     check_count("values", values.len())?;
     check_finite("values", values)?;
-    check_confidence(confidence)?;
-    if !(p > 0.0 && p < 1.0) {
-        return Err(Error::argument("p", "a probability inside (0, 1)", p));
-    }
+    check_inside("confidence", confidence)?;
+    check_inside("p", p)?;
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let (n, tail) = (sorted.len(), 0.5 * (1.0 - confidence));
@@ -107,11 +105,12 @@ fn first_rank(n: usize, holds: impl Fn(usize) -> Result<bool>) -> Result<usize> 
     Ok(low)
 }
 
-pub(super) fn check_confidence(confidence: f64) -> Result<()> {
-    if confidence > 0.0 && confidence < 1.0 {
+/// Checks a confidence, a δ, the order of a quantile.
+pub(super) fn check_inside(argument: &'static str, probability: f64) -> Result<()> {
+    if probability > 0.0 && probability < 1.0 {
         return Ok(());
     }
-    Err(Error::argument("confidence", "a probability inside (0, 1)", confidence))
+    Err(Error::argument(argument, "a probability inside (0, 1)", probability))
 }
 
 #[cfg(test)]

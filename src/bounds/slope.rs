@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::coverage::check_confidence;
+use super::coverage::check_inside;
 use crate::error::{Error, Result, check_finite, check_len, check_positive};
 use crate::special::student_quantile;
 
@@ -70,7 +70,7 @@ pub fn mean_with_limits(argument: &'static str, values: &[f64], confidence: f64)
     if values.len() < 2 {
         return Err(Error::argument(argument, "at least 2", values.len()));
     }
-    check_confidence(confidence)?;
+    check_inside("confidence", confidence)?;
     let n = values.len() as f64;
     let mean = values.iter().sum::<f64>() / n;
     let deviation = (values.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / (n - 1.0)).sqrt();
