@@ -34,18 +34,32 @@ impl Axis {
     }
 }
 
-/// What is drawn of the rows that share a curve and an x.
+/// Where a curve runs among the rows that share an x.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Center {
+    /// Through the mean.
+    Mean,
+    /// Through the root of the mean square.
+    RootMeanSquare,
+    /// Through the mean of the logarithms.
+    Geometric,
+    /// Through the median.
+    Median,
+}
+
+/// What is shaded around a curve.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Summary {
-    /// The mean, without a band.
-    Mean,
-    /// The mean of the logarithms, with a band from the smallest to the largest.
-    Geometric,
-    /// The median, with a band between these two quantiles.
+pub enum Band {
+    /// Nothing.
+    None,
+    /// From the smallest to the largest of the rows that share an x.
+    Range,
+    /// Between these two of their quantiles.
     Quantiles(f64, f64),
-    /// The only value, with a band between these two columns.
-    Limits(String, String),
+    /// Between the means of these two columns; limits that have no place on the axis are drawn at the curve.
+    Columns(String, String),
 }
 
 /// How a layer looks.
@@ -72,8 +86,10 @@ pub struct Layer {
     pub x: String,
     /// The column along the vertical axis.
     pub y: String,
-    /// What is drawn of several rows with one x.
-    pub summary: Summary,
+    /// Where the curve runs among several rows with one x.
+    pub center: Center,
+    /// What is shaded around it.
+    pub band: Band,
     /// How it looks.
     pub style: Style,
     /// The curve's name in the legend, `{column}` standing for its value; empty for none.
@@ -91,7 +107,8 @@ impl Layer {
             x: x.into(),
             name: y.clone(),
             y,
-            summary: Summary::Mean,
+            center: Center::Mean,
+            band: Band::None,
             style: Style::Measured,
         }
     }
@@ -108,9 +125,14 @@ impl Layer {
         self
     }
 
-    /// With this summary.
-    pub fn summary(self, summary: Summary) -> Self {
-        Self { summary, ..self }
+    /// Running there.
+    pub fn center(self, center: Center) -> Self {
+        Self { center, ..self }
+    }
+
+    /// With this band.
+    pub fn band(self, band: Band) -> Self {
+        Self { band, ..self }
     }
 
     /// As what theory says.

@@ -13,7 +13,7 @@ use super::look::{Dash, Fill, Look, Marker};
 use super::series::{self, Point, Stat};
 use crate::error::{Result, check_len};
 use crate::experiment::record::Table;
-use crate::laboratory::picture::{self, Drawing, Layer, Style, Summary};
+use crate::laboratory::picture::{self, Band, Center, Drawing, Layer, Style};
 use crate::laboratory::record::{Record, SECONDS};
 
 /// All pictures, in the order of the manifest.
@@ -165,18 +165,17 @@ fn layer_curves(record: &Record, layer: &Layer, axes: (Scale, Scale), lost: &mut
         *lost += xs.len() - kept.len();
         let pick = |column: &[f64]| kept.iter().map(|&i| column[i]).collect::<Vec<f64>>();
         let (xs, ys) = (pick(&xs), pick(&ys));
-        let points = match &layer.summary {
-            Summary::Mean => series::curve(&xs, &ys, |values| Stat::of(values).map(without_band)),
-            Summary::Geometric => series::curve(&xs, &ys, |values| Stat::geometric(values, f64::MIN_POSITIVE)),
-            Summary::Quantiles(low, high) => series::curve(&xs, &ys, |values| quantiles(values, *low, *high)),
-            Summary::Limits(low, high) => {
-                let (low, high) = (pick(&rows.numbers(low)?), pick(&rows.numbers(high)?));
-                let limits = (0..xs.len()).map(|i| (xs[i], limited(ys[i], low[i], high[i], axes.1)));
-                let mut points: Vec<Point> = limits.map(|(x, stat)| Point { x, stat }).collect();
-                points.sort_by(|a, b| a.x.total_cmp(&b.x));
-                points
+        let center = series::curve(&xs, &ys, |values| center(values, layer.center));
+        let edges = match &layer.band {
+            Band::None => None,
+            Band::Range => Some([0.0, 1.0].map(|p| series::curve(&xs, &ys, |values| quantile(values, p)))),
+            Band::Quantiles(low, high) => Some([*low, *high].map(|p| series::curve(&xs, &ys, |values| quantile(values, p)))),
+            Band::Columns(low, high) => {
+                let edge = |column: &String| Ok(series::curve(&xs, &pick(&rows.numbers(column)?), Stat::of));
+                Some([edge(low)?, edge(high)?])
             }
         };
+        let points: Vec<Point> = center.into_iter().map(|point| banded(point, edges.as_ref(), axes.1)).collect();
         if !points.is_empty() {
             out.push((name, values, points));
         }
@@ -184,23 +183,39 @@ fn layer_curves(record: &Record, layer: &Layer, axes: (Scale, Scale), lost: &mut
     Ok(out)
 }
 
-fn without_band(stat: Stat) -> Stat {
-    Stat { min: stat.mean, max: stat.mean, ..stat }
+/// Where the curve runs; the band is drawn from elsewhere.
+fn center(values: &[f64], center: Center) -> Option<Stat> {
+    let through = |mean: f64| Some(Stat { count: values.len(), mean, deviation: None, min: mean, max: mean });
+    match center {
+        Center::Mean => through(Stat::of(values)?.mean),
+        Center::RootMeanSquare => {
+            let squares: Vec<f64> = values.iter().map(|x| x * x).collect();
+            through(Stat::of(&squares)?.mean.sqrt())
+        }
+        Center::Geometric => through(Stat::geometric(values, f64::MIN_POSITIVE)?.mean),
+        Center::Median => quantile(values, 0.5),
+    }
 }
 
-/// The median with two quantiles: the ⌈np⌉-th smallest value each.
-fn quantiles(values: &[f64], low: f64, high: f64) -> Option<Stat> {
+/// The ⌈np⌉-th smallest value.
+fn quantile(values: &[f64], p: f64) -> Option<Stat> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
-    let rank = |p: f64| ((sorted.len() as f64 * p).ceil() as usize).clamp(1, sorted.len()) - 1;
-    sorted.first()?;
-    Some(Stat { count: sorted.len(), mean: sorted[rank(0.5)], deviation: None, min: sorted[rank(low)], max: sorted[rank(high)] })
+    let rank = ((sorted.len() as f64 * p).ceil() as usize).clamp(1, sorted.len().max(1)) - 1;
+    let value = *sorted.get(rank)?;
+    Some(Stat { count: sorted.len(), mean: value, deviation: None, min: value, max: value })
 }
 
-/// A value with its limits; one that has no place on the axis (minus infinity, zero on a logarithmic one) is left out of the band.
-fn limited(value: f64, low: f64, high: f64, scale: Scale) -> Stat {
-    let place = |limit: f64| if scale.holds(limit) { limit } else { value };
-    Stat { count: 1, mean: value, deviation: None, min: place(low), max: place(high) }
+/// The point with the band between the edges at its place, drawn at the point where an edge has no place on the axis.
+fn banded(point: Point, edges: Option<&[Vec<Point>; 2]>, scale: Scale) -> Point {
+    let edge = |edge: &Vec<Point>| {
+        let own = edge.iter().find(|other| other.x == point.x).map(|other| other.stat.mean);
+        own.filter(|y| scale.holds(*y)).unwrap_or(point.stat.mean)
+    };
+    match edges {
+        None => point,
+        Some([low, high]) => Point { stat: Stat { min: edge(low), max: edge(high), ..point.stat }, ..point },
+    }
 }
 
 fn bars(table: &Table, title: &str, label: &str, [bar, part, length]: [&String; 3]) -> Result<String> {

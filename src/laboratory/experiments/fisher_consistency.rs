@@ -1,5 +1,5 @@
-//! `fisher-consistency`: at the generating parameter of a correct model, fresh rows, unit weights and no ridge, E‖F_n − H‖²_F = C/n with the
-//! population Hessian H and a constant C that is a finite sum or a closed form. So ‖F_n − H‖ falls as n^−1/2 for all three Fisher
+//! `fisher-consistency`: at the generating parameter of a correct model, fresh rows, unit weights and no ridge, E‖Fₙ − H‖²_F = C/n with the
+//! population Hessian H and a constant C that is a finite sum or a closed form. So ‖Fₙ − H‖ falls as n^−1/2 for all three Fisher
 //! kinds; the expected one still has the sampling error of x.
 
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ use crate::bounds::{Claim, Measured, Rule, mean_with_limits};
 use crate::dense::Matrix;
 use crate::error::{Error, Result, check_count, check_positive};
 use crate::experiment::record::{Table, cell};
-use crate::laboratory::picture::{Axis, Drawing, Layer, Panel, Picture, Summary};
+use crate::laboratory::picture::{Axis, Band, Center, Drawing, Layer, Panel, Picture};
 use crate::laboratory::{Bench, CONFIDENCE, Experiment, Findings, Pieces, Registered, Rows, Size, settings_of};
 use crate::model::{FisherKind, Model};
 use crate::rng::Key;
@@ -44,7 +44,8 @@ pub struct FisherConsistency {
 
 impl Registered for FisherConsistency {
     const NAME: &'static str = "fisher-consistency";
-    const ABOUT: &'static str = "the error of F_n against the population Hessian, at the generating parameter: n^-1/2";
+    const ABOUT: &'static str =
+        "the error of a Fisher estimate against the population Hessian, at the generating parameter: n^−1/2";
 
     fn sized(size: Size) -> Self {
         let (rows, replicates) = match size {
@@ -68,7 +69,7 @@ impl Registered for FisherConsistency {
 
 /// The models of the experiment, in the order of the pieces.
 const MODELS: [&str; 2] = ["gaussian", "softmax"];
-/// The largest relative difference of n·E‖F_n − H‖² from C.
+/// The largest relative difference of n·E‖Fₙ − H‖² from C.
 const CONSTANT_TOLERANCE: f64 = 0.1;
 
 /// A well-specified model with its truth.
@@ -146,7 +147,7 @@ impl Truth {
         }
     }
 
-    /// C of E‖F_n − H‖² = C/n.
+    /// C of E‖Fₙ − H‖² = C/n.
     fn scatter(&self, kind: FisherKind) -> Result<f64> {
         match self {
             Self::Gaussian(linear) => Ok(linear.scatter(kind)),
@@ -190,8 +191,8 @@ impl Experiment for FisherConsistency {
         let claims = settings().flat_map(|(model, kind)| {
             let kind = kind.name();
             [
-                (format!("{model}, {kind}: slope of log ‖F_n − H‖ by log n from n = {from} on"), slope),
-                (format!("{model}, {kind}: n E‖F_n − H‖² over its exact value C"), constant),
+                (format!("{model}, {kind}: slope of log ‖Fₙ − H‖ by log n from n = {from} on"), slope),
+                (format!("{model}, {kind}: n E‖Fₙ − H‖² over its exact value C"), constant),
             ]
         });
         claims.map(|(claim, rule)| Claim::new(Self::NAME, claim, rule)).collect()
@@ -259,7 +260,8 @@ impl Experiment for FisherConsistency {
                 Layer::new(Self::NAME, "n", "relative_error")
                     .only("model", model)
                     .by("fisher")
-                    .summary(Summary::Quantiles(0.05, 0.95))
+                    .center(Center::RootMeanSquare)
+                    .band(Band::Quantiles(0.05, 0.95))
                     .named("{fisher}"),
             ],
             verticals: vec![(self.slope_from as f64, "fit from here".into())],
@@ -268,13 +270,14 @@ impl Experiment for FisherConsistency {
             file: Self::NAME.into(),
             title: "Fisher estimates against the population Hessian".into(),
             caption: format!(
-                "Relative error of F_n in the Frobenius norm at the generating parameter, fresh rows, unit weights, no ridge: median \
-                 of {} streams with a band from the 5 % to the 95 % quantile. Broken lines: √(C/n)/‖H‖ with C = n E‖F_n − H‖² as a \
-                 closed form (gaussian) or an exact sum (softmax).",
+                "Relative error of Fₙ in the Frobenius norm at the generating parameter, fresh rows, unit weights, no ridge: root \
+                 mean square of {} streams with a band from the 5 % to the 95 % quantile. Broken lines: √(C/n)/‖H‖ with \
+                 C = n E‖Fₙ − H‖² as a closed form (gaussian) or an exact sum (softmax). The empirical and the sampled kind have one \
+                 law here, and their curves coincide.",
                 self.replicates
             ),
             drawing: Drawing::Curves {
-                y: Axis::log("‖F_n − H‖ / ‖H‖ (no unit)"), panels: MODELS.into_iter().map(panel).collect()
+                y: Axis::log("‖Fₙ − H‖ / ‖H‖ (no unit)"), panels: MODELS.into_iter().map(panel).collect()
             },
         }]
     }
