@@ -3,9 +3,10 @@
 
 mod fisher_consistency;
 pub mod populations;
+mod rank_one;
 mod replicates;
 
 use super::Entry;
 
 /// Every experiment, in the order in which they are run. Adding one is its file and one line here.
-pub const REGISTRY: &[Entry] = &[Entry::of::<fisher_consistency::FisherConsistency>()];
+pub const REGISTRY: &[Entry] = &[Entry::of::<fisher_consistency::FisherConsistency>(), Entry::of::<rank_one::RankOne>()];

@@ -186,7 +186,7 @@ impl Population {
     pub fn minimizer(&self, ridge: f64) -> Result<Vec<f64>> {
         let mut theta = vec![0.0; self.model.dim()];
         for _ in 0..MOST_NEWTON_STEPS {
-            let mut gradient = self.gradient(&theta);
+            let mut gradient = self.mean_score(&theta);
             axpy(ridge, &theta, &mut gradient);
             if norm(&gradient) <= GRADIENT_NORM {
                 return Ok(theta);
@@ -201,8 +201,8 @@ impl Population {
         Err(Error::Numerical { operation: "minimizing the expected loss", reason })
     }
 
-    /// E[s].
-    fn gradient(&self, theta: &[f64]) -> Vec<f64> {
+    /// E[s] over x and the labels of the population's law.
+    pub fn mean_score(&self, theta: &[f64]) -> Vec<f64> {
         let (p, n) = (self.points.nrows(), self.points.ncols());
         let mut sum = vec![0.0; theta.len()];
         for i in 0..n {

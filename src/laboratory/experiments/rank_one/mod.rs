@@ -1,0 +1,235 @@
+//! `rank-one`: the paper's own updates (Kong, Chen, Zhang & Mou 2026, Algorithm 1 and its smoothed form) beside the families that take
+//! one row a sample. Three parts, in one table: what averaging a batch before squaring does to the estimate ([`bias`]), how the smoothed
+//! inverse winds up where no row points ([`wind_up`]), and what an inverse product costs and is worth as d grows ([`cost`]).
+
+mod bias;
+mod cost;
+mod wind_up;
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::populations::{Population, normal_points, softmax_law};
+use crate::bounds::{Claim, Measured, mean_with_limits};
+use crate::error::{Error, Result, check_count, check_positive};
+use crate::experiment::record::Table;
+use crate::laboratory::picture::Picture;
+use crate::laboratory::{Bench, CONFIDENCE, Concurrency, Experiment, Findings, Pieces, Registered, Size, settings_of};
+use crate::rng::Key;
+
+/// The settings.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RankOne {
+    /// The batch sizes B, ascending.
+    pub batch_sizes: Vec<usize>,
+    /// Batches that an estimate is made of.
+    pub batches: usize,
+    /// γ of the smoothed update where its bias is measured.
+    pub bias_gamma: f64,
+    /// Independent streams of batches.
+    pub replicates: usize,
+    /// The relative difference from a predicted trace that is allowed.
+    pub tolerance: f64,
+    /// The γ at which the smoothed inverse winds up.
+    pub gammas: Vec<f64>,
+    /// β there.
+    pub start: f64,
+    /// How often the watch is waited for.
+    pub wind_ups: usize,
+    /// Independent streams of rows there.
+    pub wind_up_replicates: usize,
+    /// The points of the softmax population that batches and rows are drawn from.
+    pub softmax_points: usize,
+    /// Its features, one of them constant.
+    pub softmax_width: usize,
+    /// Its classes.
+    pub softmax_classes: usize,
+    /// The dimensions d at which seconds and errors are taken, ascending.
+    pub dims: Vec<usize>,
+    /// Rows absorbed there.
+    pub rows: usize,
+    /// ℓ of the sketches there.
+    pub sketch_size: usize,
+    /// μ there.
+    pub damping: f64,
+    /// Independent matrices there.
+    pub cost_replicates: usize,
+}
+
+impl Registered for RankOne {
+    const NAME: &'static str = "rank-one";
+    const ABOUT: &'static str = "the paper's updates beside one row a sample: bias by averaging batches, wind-up, cost";
+
+    fn sized(size: Size) -> Self {
+        let quick = Self {
+            batch_sizes: vec![1, 4, 16, 64],
+            batches: 500,
+            bias_gamma: 0.02,
+            replicates: 40,
+            tolerance: 0.05,
+            gammas: vec![0.3, 0.1, 0.03, 0.01],
+            start: 0.1,
+            wind_ups: 2,
+            wind_up_replicates: 4,
+            softmax_points: 50,
+            softmax_width: 4,
+            softmax_classes: 3,
+            dims: vec![64, 128, 256, 512],
+            rows: 128,
+            sketch_size: 32,
+            damping: 1e-3,
+            cost_replicates: 3,
+        };
+        match size {
+            Size::Quick => quick,
+            Size::Full => Self {
+                replicates: 400,
+                gammas: vec![0.3, 0.1, 0.03, 0.01, 0.003, 0.001],
+                wind_up_replicates: 8,
+                dims: vec![64, 128, 256, 512, 1024],
+                rows: 512,
+                cost_replicates: 5,
+                ..quick
+            },
+        }
+    }
+}
+
+/// The columns: which part; its place, γ or nothing; the estimator; B, updates or d; the replicate; and what the part says of the last two.
+const COLUMNS: [&str; 7] = ["part", "case", "estimator", "x", "replicate", "value", "error"];
+
+/// A softmax population with its generating parameter.
+struct Truth {
+    population: Population,
+    theta: Vec<f64>,
+}
+
+impl RankOne {
+    fn truth(&self, key: Key) -> Result<Truth> {
+        let points = normal_points(self.softmax_points, self.softmax_width, key.named("points"));
+        let theta = key.named("truth").stream().normals(self.softmax_width * self.softmax_classes);
+        let law = softmax_law(&points, &theta)?;
+        Ok(Truth { population: Population::softmax(points, law)?, theta })
+    }
+}
+
+/// The time that something took by a clock, in seconds, beside its outcome.
+fn timed<T>(clock: &dyn Fn() -> Duration, work: impl FnOnce() -> Result<T>) -> Result<(T, f64)> {
+    let begun = clock();
+    let outcome = work()?;
+    Ok((outcome, clock().saturating_sub(begun).as_secs_f64()))
+}
+
+/// The mean of one number a replicate, with its limits.
+fn mean(values: &[f64]) -> Result<Measured> {
+    let (value, half) = mean_with_limits("replicates", values, CONFIDENCE)?;
+    Ok(Measured { value, low: value - half, high: value + half })
+}
+
+/// The largest of some numbers; NaN where one of them is NaN.
+fn largest(values: impl IntoIterator<Item = f64>) -> f64 {
+    values.into_iter().fold(0.0, |worst: f64, x| if x.is_nan() { x } else { worst.max(x) })
+}
+
+impl Experiment for RankOne {
+    fn validate(&self) -> Result<()> {
+        for (name, counts) in [("batch_sizes", &self.batch_sizes), ("dims", &self.dims)] {
+            if counts.len() < 2 || counts[0] == 0 || counts.windows(2).any(|w| w[0] >= w[1]) {
+                return Err(Error::argument(name, "at least 2 ascending counts of at least 1", format_args!("{counts:?}")));
+            }
+        }
+        for gamma in self.gammas.iter().chain([&self.bias_gamma]) {
+            if !(*gamma >= 1e-6 && *gamma < 1.0) {
+                return Err(Error::argument("gammas", "numbers from 1e-6 to below 1", gamma));
+            }
+        }
+        let replicates = [
+            ("replicates", self.replicates),
+            ("wind_up_replicates", self.wind_up_replicates),
+            ("cost_replicates", self.cost_replicates),
+        ];
+        for (name, count) in
+            replicates.into_iter().chain([("softmax_width", self.softmax_width), ("softmax_classes", self.softmax_classes)])
+        {
+            if count < 2 {
+                return Err(Error::argument(name, "at least 2", count));
+            }
+        }
+        for (name, count) in [
+            ("batches", self.batches),
+            ("wind_ups", self.wind_ups),
+            ("softmax_points", self.softmax_points),
+            ("rows", self.rows),
+            ("sketch_size", self.sketch_size),
+        ] {
+            check_count(name, count)?;
+        }
+        if self.sketch_size > self.dims[0] {
+            return Err(Error::argument(
+                "sketch_size",
+                format_args!("at most the least of dims, {}", self.dims[0]),
+                self.sketch_size,
+            ));
+        }
+        [("tolerance", self.tolerance), ("start", self.start), ("damping", self.damping)]
+            .into_iter()
+            .try_for_each(|(name, value)| check_positive(name, value))
+    }
+
+    fn claims(&self) -> Vec<Claim> {
+        [bias::claims(self), wind_up::claims(self), cost::claims(self)].concat()
+    }
+
+    fn columns(&self) -> &'static [&'static str] {
+        &COLUMNS
+    }
+
+    fn pieces(&self) -> usize {
+        bias::pieces(self) + wind_up::pieces(self) + cost::pieces(self)
+    }
+
+    fn work(&self, piece: usize) -> u64 {
+        let (bias, wind_up) = (bias::pieces(self), wind_up::pieces(self));
+        match piece {
+            _ if piece < bias => bias::work(self),
+            _ if piece < bias + wind_up => wind_up::work(self, piece - bias),
+            _ => cost::work(self, piece - bias - wind_up),
+        }
+    }
+
+    /// Seconds are part of the finding.
+    fn concurrency(&self) -> Concurrency {
+        Concurrency::Alone
+    }
+
+    fn set_up<'a>(&'a self, bench: Bench<'a>) -> Result<Pieces<'a>> {
+        let truth = self.truth(bench.key)?;
+        let (bias, wind_up) = (bias::pieces(self), wind_up::pieces(self));
+        Ok(Box::new(move |piece| match piece {
+            _ if piece < bias => bias::piece(self, &truth, bench, piece),
+            _ if piece < bias + wind_up => wind_up::piece(self, &truth, bench, piece - bias),
+            _ => cost::piece(self, bench, piece - bias - wind_up),
+        }))
+    }
+
+    fn measure(&self, bench: Bench<'_>, rows: &Table) -> Result<Findings> {
+        let truth = self.truth(bench.key)?;
+        let parts = [bias::measure(self, &truth, rows)?, wind_up::measure(self, rows)?, cost::measure(rows)?];
+        let mut findings = Findings::default();
+        for part in parts {
+            findings.measured.extend(part.measured);
+            findings.tables.extend(part.tables);
+        }
+        Ok(findings)
+    }
+
+    fn pictures(&self) -> Vec<Picture> {
+        vec![bias::picture(self), wind_up::growth_picture(self), wind_up::error_picture(self), cost::picture(self)]
+    }
+
+    fn settings(&self) -> Result<toml::Table> {
+        settings_of(self)
+    }
+}
