@@ -52,7 +52,7 @@ pub(super) fn work(settings: &RankOne, piece: usize) -> u64 {
     ((settings.rows * d * d + d * d * d) / 200) as u64
 }
 
-/// Every family on one stream of rows: its error over ε‖F‖/μ and as it is, and the seconds a row.
+/// Every family on one stream of rows: its error over ε‖F‖/μ and as it is, and the seconds of absorbing it.
 pub(super) fn piece(settings: &RankOne, bench: Bench<'_>, piece: usize) -> Result<Rows> {
     let (d, replicate) = (settings.dims[piece / settings.cost_replicates], piece % settings.cost_replicates);
     let key = bench.key.named(PART).child(d as u64).child(replicate as u64);
@@ -76,7 +76,7 @@ pub(super) fn piece(settings: &RankOne, bench: Bench<'_>, piece: usize) -> Resul
         let error = relative_error(&curvature.approximate()?.solve(&known, &b)?, &exact);
         let names = [PART.to_owned(), String::new(), family.to_owned(), d.to_string(), replicate.to_string()];
         let of_rounding = error / (f64::EPSILON * size / settings.damping);
-        rows.push_timed(names.into_iter().chain([of_rounding, error].map(cell)), seconds / settings.rows as f64);
+        rows.push_timed(names.into_iter().chain([of_rounding, error].map(cell)), seconds);
     }
     Ok(rows)
 }
@@ -102,15 +102,14 @@ pub(super) fn picture(settings: &RankOne) -> Picture {
     };
     Picture {
         file: "rank-one-cost".into(),
-        title: "What absorbing a row costs".into(),
+        title: "What absorbing rows costs".into(),
         caption: format!(
-            "Seconds a row by dimension, {} dense rows in blocks of {BLOCK}, ℓ = {}: median of {} streams with a band from the smallest to \
-             the largest, one core or more as the product allows. The dense inverse takes 10d² flops a row, the matrix itself d², the \
+            "Seconds for {} dense rows in blocks of {BLOCK}, ℓ = {}: median of {} streams with a band from the smallest to the largest. The dense inverse takes 10d² flops a row, the matrix itself d², the \
              sketches about 4dℓ, the window a copy.",
             settings.rows, settings.sketch_size, settings.cost_replicates
         ),
         drawing: Drawing::Curves {
-            y: Axis::log("seconds a row (s)"),
+            y: Axis::log(format!("seconds for {} rows (s)", settings.rows)),
             panels: vec![Panel {
                 title: String::new(),
                 x: Axis::log("dimension d (count)"),

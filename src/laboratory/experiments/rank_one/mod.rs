@@ -67,7 +67,7 @@ impl Registered for RankOne {
             batch_sizes: vec![1, 4, 16, 64],
             batches: 500,
             bias_gamma: 0.02,
-            replicates: 40,
+            replicates: 24,
             tolerance: 0.05,
             gammas: vec![0.3, 0.1, 0.03, 0.01],
             start: 0.1,
@@ -77,7 +77,7 @@ impl Registered for RankOne {
             softmax_width: 4,
             softmax_classes: 3,
             dims: vec![64, 128, 256, 512],
-            rows: 128,
+            rows: 512,
             sketch_size: 32,
             damping: 1e-3,
             cost_replicates: 3,
@@ -85,11 +85,10 @@ impl Registered for RankOne {
         match size {
             Size::Quick => quick,
             Size::Full => Self {
-                replicates: 400,
+                replicates: 240,
                 gammas: vec![0.3, 0.1, 0.03, 0.01, 0.003, 0.001],
                 wind_up_replicates: 8,
                 dims: vec![64, 128, 256, 512, 1024],
-                rows: 512,
                 cost_replicates: 5,
                 ..quick
             },

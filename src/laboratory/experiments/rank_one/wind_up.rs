@@ -218,7 +218,7 @@ fn panels(settings: &RankOne, layers: impl Fn(&str) -> Vec<Layer>) -> Vec<Panel>
         title: format!("γ = {gamma}"),
         x: Axis::linear("updates k (count)"),
         layers: layers(&gamma.to_string()),
-        verticals: vec![(first_rebuild(settings, gamma) as f64, "1e8 predicted here".into())],
+        verticals: vec![(first_rebuild(settings, gamma) as f64, String::new())],
     };
     shown.into_iter().map(panel).collect()
 }
@@ -238,7 +238,7 @@ pub(super) fn growth_picture(settings: &RankOne) -> Picture {
         title: "The smoothed inverse where no row points".into(),
         caption: format!(
             "β eᵀĤ⁻¹e along a direction e = x ⊗ 1 that softmax scores never have, geometric mean of {} streams, β = {}. The paper's \
-             recursion as printed beside the family that forms its inverse anew once the trace has grown 1e8-fold.",
+             recursion as printed beside the family that forms its inverse anew once the trace has grown 1e8-fold; dotted: where that is predicted.",
             settings.wind_up_replicates, settings.start
         ),
         drawing: Drawing::Curves { y: Axis::log("growth (no unit)"), panels: panels(settings, layers) },
@@ -253,7 +253,8 @@ pub(super) fn error_picture(settings: &RankOne) -> Picture {
         caption: format!(
             "Relative error of Ĥ⁻¹b, b in the range of the rows, against a solve in that range alone: geometric mean of {} streams with a \
              band from the smallest to the largest. Watched: against the matrix whose inverse is kept, and against Ĥ itself, from which \
-             it differs by the start β = {} that an inverse formed anew is given back and then forgets.",
+             it differs by the start β = {} that an inverse formed anew is given back and then forgets. \
+             Dotted: where a growth of 1e8 is predicted.",
             settings.wind_up_replicates, settings.start
         ),
         drawing: Drawing::Curves { y: Axis::log("relative error of Ĥ⁻¹b (no unit)"), panels: panels(settings, layers) },
