@@ -7,7 +7,7 @@ use crate::curvature::Approximation;
 use crate::dense::{axpy, difference, norm};
 use crate::error::Result;
 use crate::inverse::{Bound, Certainty, Certified, residual_bound};
-use crate::problem::{OuterGradient, Problem};
+use crate::problem::{Constants, OuterGradient, Problem};
 use crate::samples::Batch;
 
 /// ĥ = ∇_v f − Jᵀc with c the midpoint of what (F + Λ + μI)⁻¹b can be.
@@ -28,6 +28,39 @@ pub struct CertifiedHypergradient {
     pub residual: Bound,
     /// A bound of ‖ĥ − ∇Φ(v)‖; `None` where the problem does not know its constants.
     pub total: Option<f64>,
+}
+
+/// What is known of q̂ and of the θ at which it was taken: enough for the distance to q and ∇Φ at θ*(v).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct InexactPoint {
+    /// ‖q̂‖.
+    pub inverse_hvp: f64,
+    /// A bound of ‖q̂ − H⁻¹b‖ at this θ.
+    pub radius: f64,
+    /// A bound of ‖J‖ at this θ.
+    pub cross_norm: f64,
+    /// ε, a bound of ‖θ − θ*(v)‖: ‖∇_θ g‖/μ_g.
+    pub suboptimality: f64,
+}
+
+/// Bounds of the distances to what belongs to θ*(v).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TotalErrors {
+    /// ε_q, of q̂ to H⁻¹b at θ*(v).
+    pub inverse_hvp: f64,
+    /// Of ∇_v f − Jᵀq̂ at θ to ∇Φ(v).
+    pub hypergradient: f64,
+}
+
+impl InexactPoint {
+    /// ε_q = radius + (L_b + L_H‖q̂‖)ε/μ_g and ‖ĥ − ∇Φ‖ ≤ (L_f + L_J‖q̂‖)ε + (‖J‖ + L_Jε)ε_q (the structure of Ehrhardt & Roberts 2023).
+    pub fn errors(&self, constants: &Constants) -> TotalErrors {
+        let Self { inverse_hvp: q, radius, cross_norm, suboptimality } = *self;
+        let drift = (constants.right_hand_side + constants.hessian * q) * suboptimality / constants.strong_convexity;
+        let inverse_hvp = radius + drift;
+        let moved = (constants.outer_gradient + constants.cross * q) * suboptimality;
+        TotalErrors { inverse_hvp, hypergradient: moved + (cross_norm + constants.cross * suboptimality) * inverse_hvp }
+    }
 }
 
 /// ĥ with its certificates at (v, θ), all samples; the sketch's is deterministic, or fails with a probability of at most `failure`.
@@ -69,12 +102,8 @@ pub fn certified_nhgd(
     let total = match (problem.constants(v)?, cross_norm) {
         (Some(constants), Some(cross_norm)) => {
             let suboptimality = norm(&problem.grad_inner(v, theta, Batch::All)?) / constants.strong_convexity;
-            let drift = (constants.right_hand_side + constants.hessian * norm(c)) * suboptimality / constants.strong_convexity;
-            let error_of_q = residual_radius.radius + drift;
-            Some(
-                (constants.outer_gradient + constants.cross * norm(c)) * suboptimality
-                    + (cross_norm + constants.cross * suboptimality) * error_of_q,
-            )
+            let at = InexactPoint { inverse_hvp: norm(c), radius: residual_radius.radius, cross_norm, suboptimality };
+            Some(at.errors(&constants).hypergradient)
         }
         _ => None,
     };

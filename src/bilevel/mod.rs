@@ -12,7 +12,7 @@ mod state;
 
 use serde::{Deserialize, Serialize};
 
-pub use certified::{CertifiedHypergradient, certified_nhgd};
+pub use certified::{CertifiedHypergradient, InexactPoint, TotalErrors, certified_nhgd};
 pub use exact::{Config as ExactConfig, Exact};
 pub use hypergradient::{Hypergradient, Sampling, cg, check_estimators, exact, neumann, nhgd};
 pub use nhgd::{Config as NhgdConfig, CurvatureRows, Nhgd, Start};

@@ -39,7 +39,7 @@ pub fn sketch_size(eigenvalues: &[f64], damping: f64) -> Result<usize> {
 }
 
 /// Iterations of conjugate gradients after which ‖x_k − x‖_A ≤ tolerance·‖x_0 − x‖_A: the least k with 2((√κ − 1)/(√κ + 1))^k ≤ tolerance
-/// (Chebyshev's bound, as Saad 2003, (6.128)).
+/// (Chebyshev's bound, Saad 2003, section 6.11.3).
 ///
 /// # Errors
 /// [`Error::Argument`] for a κ below 1 or a tolerance outside (0, 1).

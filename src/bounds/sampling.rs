@@ -249,6 +249,7 @@ mod tests {
             assert!(outside.is_compatible_with(2.0 * delta, 0.95).unwrap());
             // Not idle either: within a factor of 5 of what happens.
             let worst = ends.iter().map(|e| e.0.max(-e.1)).fold(0.0, f64::max);
+            println!("n = {n}, δ = {delta}: t = {t:.3}, {above:?} above, {below:?} below, worst {worst:.3}");
             assert!(worst > t / 5.0, "n = {n}, δ = {delta}: {worst} for the bound {t}");
         }
     }

@@ -17,8 +17,7 @@ pub fn frequent_directions(eigenvalues: &[f64], sketch_size: usize) -> Result<f6
     Ok((0..=sketch_size).map(bound).fold(f64::INFINITY, f64::min))
 }
 
-/// Robust Frequent Directions: ‖F − F̂ − (Δ/2)I‖ ≤ Δ/2, half of [`frequent_directions`], always (Luo, Chen, Zhang, Li & Zhang 2019,
-/// Theorem 1).
+/// Robust Frequent Directions: ‖F − F̂ − (Δ/2)I‖ ≤ Δ/2, half of [`frequent_directions`], always (Luo, Chen, Zhang, Li & Zhang 2019).
 ///
 /// # Errors
 /// As [`frequent_directions`].
@@ -52,7 +51,7 @@ fn nystrom_spectral(eigenvalues: &[f64], tails: &[f64], sketch_size: usize) -> f
 }
 
 /// The same sketch: E tr(F − F̂) ≤ min over k ≤ ℓ − 2 of (1 + k/(ℓ − k − 1)) Σ_{j>k} λ_j (Halko, Martinsson & Tropp 2011, Theorem 10.5, of
-/// √F). At least λ tails of any size: for ℓ ≤ 1 it is tr F.
+/// √F), and tr F.
 ///
 /// # Errors
 /// As [`frequent_directions`].
