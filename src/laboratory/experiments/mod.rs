@@ -2,6 +2,7 @@
 //! read back from tables replicate by replicate.
 
 mod fisher_consistency;
+mod hypergradient;
 pub mod populations;
 mod rank_one;
 mod replicates;
@@ -9,4 +10,8 @@ mod replicates;
 use super::Entry;
 
 /// Every experiment, in the order in which they are run. Adding one is its file and one line here.
-pub const REGISTRY: &[Entry] = &[Entry::of::<fisher_consistency::FisherConsistency>(), Entry::of::<rank_one::RankOne>()];
+pub const REGISTRY: &[Entry] = &[
+    Entry::of::<fisher_consistency::FisherConsistency>(),
+    Entry::of::<hypergradient::Hypergradients>(),
+    Entry::of::<rank_one::RankOne>(),
+];
