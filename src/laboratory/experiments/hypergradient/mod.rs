@@ -312,3 +312,73 @@ impl Experiment for Hypergradients {
         settings_of(self)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bounds::Verdict;
+    use crate::laboratory::Size;
+    use crate::problem::DataSource;
+
+    fn small() -> Hypergradients {
+        Hypergradients {
+            rows: vec![1000, 3000],
+            replicates: 8,
+            family_replicates: 1,
+            cleaning: DataCleaningConfig { train: 30, validation: 10, ridge: 1e-2, ..Default::default() },
+            bound_rows: vec![40, 400],
+            ..Hypergradients::sized(Size::Quick)
+        }
+    }
+
+    /// The rows of the quadratic problem's bounds and budgets.
+    fn rows(settings: &Hypergradients, bench: Bench<'_>, piece: impl Fn(usize) -> Result<Rows>, pieces: usize) -> Table {
+        let mut table = Table::new(COLUMNS);
+        settings.validate().unwrap();
+        assert!((bench.clock)() == Duration::ZERO);
+        (0..pieces).for_each(|i| piece(i).unwrap().cells().iter().for_each(|row| table.push(row).unwrap()));
+        table
+    }
+
+    #[test]
+    fn bounds_hold_until_they_are_cut_and_budgets_sum_to_the_error() {
+        let settings = small();
+        let (source, clock) = (DataSource::default(), || Duration::ZERO);
+        let bench = Bench { key: Key::new(5), source: &source, clock: &clock };
+        let subjects = [settings.subject(0, bench).unwrap(), settings.subject(1, bench).unwrap()];
+        let verdicts = |claims: Vec<Claim>, findings: Findings| -> Vec<Verdict> {
+            claims.iter().zip(findings.measured).map(|(claim, measured)| claim.judge(measured).verdict).collect()
+        };
+
+        let piece = |piece| bounds::piece(&settings, &subjects, bench, piece);
+        let table = rows(&settings, bench, piece, bounds::pieces(&settings) / PROBLEMS.len());
+        assert_eq!(verdicts(bounds::claims(), bounds::measure(&table).unwrap()), [Verdict::Holds; 5]);
+        let mut cut = Table::new(COLUMNS);
+        for row in table.rows() {
+            let mut row = row.clone();
+            row[9] = (1e-4 * row[9].parse::<f64>().unwrap()).to_string();
+            cut.push(row).unwrap();
+        }
+        assert_eq!(verdicts(bounds::claims(), bounds::measure(&cut).unwrap()), [Verdict::Fails; 5]);
+
+        let piece = |piece| budget::piece(&settings, &subjects, bench, piece);
+        let table = rows(&settings, bench, piece, PROBLEMS.len() * settings.budget_replicates);
+        assert_eq!(verdicts(budget::claims(), budget::measure(&table).unwrap()), [Verdict::Holds; 3]);
+    }
+
+    #[test]
+    fn bad_settings_are_refused_by_name() {
+        let name = |change: fn(&mut Hypergradients)| {
+            let mut settings = small();
+            change(&mut settings);
+            settings.validate().map_err(|e| e.offending_argument()).unwrap_err()
+        };
+        assert_eq!(name(|s| s.rows = vec![10, 10]), Some("rows"));
+        assert_eq!(name(|s| s.slope_from = 3000), Some("slope_from"));
+        assert_eq!(name(|s| s.replicates = 1), Some("replicates"));
+        assert_eq!(name(|s| s.family_replicates = 9), Some("family_replicates"));
+        assert_eq!(name(|s| s.damping = 0.0), Some("damping"));
+        assert_eq!(name(|s| s.sampled = [0, 1]), Some("sampled"));
+        assert_eq!(name(|s| s.quadratic.ridge = -1.0), Some("ridge"));
+    }
+}

@@ -212,3 +212,48 @@ pub(super) fn picture(settings: &RankOne) -> Picture {
         drawing: Drawing::Curves { y: Axis::log("tr F̂ / tr F (no unit)"), panels: PLACES.into_iter().map(panel).collect() },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dense::axpy;
+    use crate::laboratory::Size;
+    use crate::laboratory::experiments::populations::{normal_points, softmax_law};
+    use crate::rng::Key;
+
+    /// Two independent samples, all their outcomes: tr E[(s + s')(s + s')ᵀ]/2 and /4 over tr E[s sᵀ], at θ = 0, scores written out.
+    #[test]
+    fn predictions_are_the_expectations_over_all_pairs() {
+        let settings = RankOne { softmax_points: 5, ..RankOne::sized(Size::Quick) };
+        let key = Key::new(7);
+        let truth = settings.truth(key).unwrap();
+        let (points, classes) = (normal_points(5, 4, key.named("points")), 3);
+        let law = softmax_law(&points, &truth.theta).unwrap();
+        let mut outcomes = Vec::new();
+        for i in 0..5 {
+            for class in 0..classes {
+                let score: Vec<f64> = (0..classes)
+                    .flat_map(|k| points.col(i).iter().map(move |x| x * (1.0 / 3.0 - f64::from(u8::from(k == class)))))
+                    .collect();
+                outcomes.push((law[(class, i)] / 5.0, score));
+            }
+        }
+        let one: f64 = outcomes.iter().map(|(p, s)| p * dot(s, s)).sum();
+        let mut pairs = 0.0;
+        for (p, s) in &outcomes {
+            for (q, t) in &outcomes {
+                let mut sum = s.clone();
+                axpy(1.0, t, &mut sum);
+                pairs += p * q * dot(&sum, &sum);
+            }
+        }
+        let found = |scaling| predicted(&truth, 1, scaling, 2).unwrap();
+        assert!((found(BatchScaling::Corrected) - pairs / 2.0 / one).abs() < 1e-14);
+        assert!((found(BatchScaling::Literal) - pairs / 4.0 / one).abs() < 1e-14);
+        assert!(found(BatchScaling::Corrected) > 1.01, "the mean counts");
+        // At the generating parameter, and with drawn labels, it does not.
+        for place in [0, 2] {
+            assert!((predicted(&truth, place, BatchScaling::Corrected, 64).unwrap() - 1.0).abs() < 1e-14);
+        }
+    }
+}

@@ -232,3 +232,69 @@ impl Experiment for RankOne {
         settings_of(self)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bounds::{Rule, Verdict};
+    use crate::laboratory::Rows;
+    use crate::problem::DataSource;
+
+    fn small() -> RankOne {
+        RankOne {
+            batch_sizes: vec![1, 8],
+            batches: 200,
+            replicates: 12,
+            gammas: vec![0.3, 0.1],
+            wind_up_replicates: 2,
+            dims: vec![8, 16],
+            rows: 64,
+            sketch_size: 4,
+            cost_replicates: 2,
+            ..RankOne::sized(Size::Quick)
+        }
+    }
+
+    fn table(pieces: impl IntoIterator<Item = Rows>) -> Table {
+        let mut table = Table::new(COLUMNS);
+        pieces.into_iter().for_each(|rows| rows.cells().iter().for_each(|row| table.push(row).unwrap()));
+        table
+    }
+
+    /// Small enough for a test, too small to decide every claim; but none fails, and one that is planted does.
+    #[test]
+    fn no_claim_fails_and_an_unbiased_literal_update_does() {
+        let settings = small();
+        settings.validate().unwrap();
+        let (source, clock) = (DataSource::default(), || Duration::ZERO);
+        let bench = Bench { key: Key::new(3), source: &source, clock: &clock };
+        let pieces = settings.set_up(bench).unwrap();
+        let rows = table((0..settings.pieces()).map(|piece| pieces(piece).unwrap()));
+        let findings = settings.measure(bench, &rows).unwrap();
+        let claims = settings.claims();
+        assert_eq!(findings.measured.len(), claims.len());
+        for (claim, measured) in claims.iter().zip(&findings.measured) {
+            assert_ne!(claim.judge(*measured).verdict, Verdict::Fails, "{}: {measured:?}", claim.claim);
+        }
+        let literal = rows.filter("estimator", "rank-one, literal").unwrap().filter("x", "8").unwrap();
+        let unbiased = mean(&literal.numbers("value").unwrap()).unwrap();
+        let planted = Claim::new("rank-one", "the literal mean is unbiased", Rule::Agrees { predicted: 1.0, relative: 0.5 });
+        assert_eq!(planted.judge(unbiased).verdict, Verdict::Fails);
+    }
+
+    #[test]
+    fn bad_settings_are_refused_by_name() {
+        let name = |change: fn(&mut RankOne)| {
+            let mut settings = small();
+            change(&mut settings);
+            settings.validate().map_err(|e| e.offending_argument()).unwrap_err()
+        };
+        assert_eq!(name(|s| s.batch_sizes = vec![4, 1]), Some("batch_sizes"));
+        assert_eq!(name(|s| s.dims = vec![8]), Some("dims"));
+        assert_eq!(name(|s| s.gammas = vec![1.0]), Some("gammas"));
+        assert_eq!(name(|s| s.bias_gamma = f64::NAN), Some("gammas"));
+        assert_eq!(name(|s| s.replicates = 1), Some("replicates"));
+        assert_eq!(name(|s| s.sketch_size = 9), Some("sketch_size"));
+        assert_eq!(name(|s| s.start = 0.0), Some("start"));
+    }
+}
