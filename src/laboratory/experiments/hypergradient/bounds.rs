@@ -5,7 +5,7 @@
 use super::{Hypergradients, PROBLEMS, Row, Subject, since};
 use crate::bilevel::{self, CertifiedHypergradient, Sampling, certified_nhgd};
 use crate::bounds::{Claim, InverseErrors, Measured, Rule, SampledErrors, composed};
-use crate::curvature::{Approximation, CurvatureConfig, FrequentDirectionsConfig, NystromConfig, WindowConfig};
+use crate::curvature::{Approximation, CurvatureConfig, FrequentDirectionsConfig, NystromConfig};
 use crate::dense::{Cholesky, Matrix, axpy, difference, eigh, matvec, norm};
 use crate::error::{Error, Result};
 use crate::experiment::record::{Table, cell};
@@ -21,7 +21,8 @@ use crate::samples::Batch;
 const PART: &str = "bound";
 /// The table of what the bounds exceed the errors by.
 const TIGHTNESS: &str = "hypergradient-tightness";
-const FAMILIES: [&str; 3] = ["window", "nystrom", "frequent-directions"];
+/// The families with a sketch's error; the window's certificate is of rounding alone.
+const FAMILIES: [&str; 3] = ["nystrom", "frequent-directions", "robust-frequent-directions"];
 /// Where estimates are taken.
 const SETTINGS: [&str; 2] = ["θ*", "inner SGD"];
 /// The bounds, and what each is of. The first two are about the sketch alone.
@@ -37,10 +38,11 @@ const ROUNDING: f64 = 1e-10;
 
 fn config(settings: &Hypergradients, family: &str, subject: &Subject) -> CurvatureConfig {
     let sketch_size = settings.bound_sketch_sizes[subject.index];
+    let directions = FrequentDirectionsConfig { sketch_size, ..Default::default() };
     match family {
-        "window" => CurvatureConfig::Window(WindowConfig { samples: settings.bound_rows.last().copied().unwrap_or(1) }),
         "nystrom" => CurvatureConfig::Nystrom(NystromConfig { sketch_size, ..Default::default() }),
-        _ => CurvatureConfig::FrequentDirections(FrequentDirectionsConfig { sketch_size, ..Default::default() }),
+        "frequent-directions" => CurvatureConfig::FrequentDirections(directions),
+        _ => CurvatureConfig::RobustFrequentDirections(directions),
     }
 }
 
@@ -231,36 +233,40 @@ pub(super) fn measure(rows: &Table) -> Result<Findings> {
     Ok(findings)
 }
 
-pub(super) fn picture(settings: &Hypergradients) -> Picture {
+pub(super) fn pictures(settings: &Hypergradients) -> Vec<Picture> {
     let panel = |problem: &str, setting: &str| {
         let layer = |quantity: &str| {
             let layer = Layer::new(TIGHTNESS, "x", "ratio").only("problem", problem).only("setting", setting);
-            let layer = layer.only("quantity", quantity).by("quantity").center(Center::Median).band(Band::Quantiles(0.05, 0.95));
-            // The window has no sketch error: its bound is of rounding.
-            if quantity == "sketch" { layer.only("estimator", "frequent-directions") } else { layer }.named("{quantity}")
+            let layer = layer.only("quantity", quantity).by("quantity").center(Center::Median);
+            layer.band(Band::Quantiles(0.05, 0.95)).named("{quantity}")
         };
         Panel {
-            title: format!("{problem}, {setting}"),
+            title: problem.to_owned(),
             x: Axis::log("rows n (count)"),
             layers: ["sketch", "residual", "total", "composed"].map(layer).to_vec(),
             verticals: Vec::new(),
         }
     };
-    let panels = PROBLEMS.into_iter().flat_map(|problem| SETTINGS.map(|setting| panel(problem, setting))).collect();
     let about: Vec<String> = QUANTITIES.iter().map(|(name, about)| format!("{name}: {about}")).collect();
-    Picture {
-        file: "hypergradient-bounds".into(),
-        title: "How much more the bounds say than is true".into(),
+    let picture = |(setting, file, place): (&str, &str, String)| Picture {
+        file: file.into(),
+        title: format!("How much more the bounds say than is true, {setting}"),
         caption: format!(
-            "A bound over the error that it is a bound of, by rows, at θ*(v) and after {} inner SGD steps, μ = {}: median over families, \
-             Fisher kinds and streams with a band from the 5 % to the 95 % quantile; 1 is attained. {}. The sketch's is of \
-             frequent-directions, ℓ = {} and {}.",
-            settings.inner_steps,
+            "A bound over the error that it is a bound of, by rows, {place}, μ = {}: median over families, Fisher kinds and streams with a \
+             band from the 5 % to the 95 % quantile; 1 is attained. {}. Sketches with ℓ = {} (quadratic) and {} (digits).",
             settings.damping,
             about.join("; "),
             settings.bound_sketch_sizes[0],
             settings.bound_sketch_sizes[1]
         ),
-        drawing: Drawing::Curves { y: Axis::log("bound / error (no unit)"), panels },
-    }
+        drawing: Drawing::Curves {
+            y: Axis::log("bound / error (no unit)"),
+            panels: PROBLEMS.map(|problem| panel(problem, setting)).to_vec(),
+        },
+    };
+    let inner = format!("after {} inner SGD steps from θ = 0", settings.inner_steps);
+    vec![
+        picture((SETTINGS[0], "hypergradient-bounds-solution", "at θ*(v)".to_owned())),
+        picture((SETTINGS[1], "hypergradient-bounds-inner", inner)),
+    ]
 }

@@ -82,8 +82,8 @@ const SCENARIOS: [Scenario; 8] = [
     INNER,
     INNER_DAMPED,
     Scenario { name: "SGD, μ, observed", kind: FisherKind::Empirical, ..INNER_DAMPED },
-    Scenario { name: "SGD, μ, nystrom", family: Family::Nystrom, ..INNER_DAMPED },
-    Scenario { name: "SGD, μ, nystrom, batches", family: Family::Nystrom, sampled: Sampled::Everything, ..INNER_DAMPED },
+    Scenario { name: "SGD, μ, sketch", family: Family::Nystrom, ..INNER_DAMPED },
+    Scenario { name: "SGD, μ, sketch, batch", family: Family::Nystrom, sampled: Sampled::Everything, ..INNER_DAMPED },
 ];
 
 pub(super) fn pieces(settings: &Hypergradients) -> usize {
@@ -262,8 +262,9 @@ pub(super) fn pictures(settings: &Hypergradients) -> Vec<Picture> {
             caption: format!(
                 "The norms of the lines of the error budget in units of ‖∇Φ‖, mean of {} streams; in brackets the whole error, which the \
                  lines as vectors sum to. θ*: {} fresh rows at θ*(v). SGD: the {} steps from θ = 0, rows as they were met. μ = {}; sampled \
-                 labels unless observed; window unless nystrom, ℓ = {}; batches: {} outer samples for b, {} inner ones for Jᵀq. Lines \
-                 below {VISIBLE:e} everywhere are left out.",
+                 labels unless observed; window unless sketch, `nystrom` with ℓ = {}; batch: {} outer samples for b, {} inner ones for Jᵀq. \
+                 Sampling takes fresh rows for all data, staleness the rows as fed for those: at θ*, where nothing is stale, the second is \
+                 the difference of two draws. Lines below {VISIBLE:e} everywhere are left out.",
                 settings.budget_replicates,
                 settings.inner_steps as usize * settings.batch_size,
                 settings.inner_steps,

@@ -297,16 +297,17 @@ pub(super) fn pictures(settings: &Hypergradients) -> Vec<Picture> {
         layer.only("replicate", "0").by("estimator").named("{estimator}")
     };
     let products = |problem: &str| Panel {
-        title: format!("{problem}, Hessian products"),
-        x: Axis::log("Hessian products (count)"),
+        title: problem.to_owned(),
+        x: Axis::log("products (count)"),
         layers: vec![all(BY_PRODUCTS, problem, "x")],
         verticals: Vec::new(),
     };
     let by_cost = Picture {
         file: "hypergradient-cost".into(),
         title: "Error of the hypergradient against what it costs".into(),
-        caption: "At θ*(v), no damping, one stream. Left and middle: estimators with exact Hessian products, each a pass over all data. Right: \
-                  all estimators against seconds on digits, rows with sampled labels; absorbing all rows and one solve."
+        caption: "At θ*(v), no damping, one stream. Left and middle: estimators with exact Hessian products, each a pass over all data; on \
+                  digits `exact` is itself the reference. Right: all estimators against seconds on digits, rows with sampled labels: \
+                  absorbing all rows and one solve."
             .into(),
         drawing: Drawing::Curves {
             y: Axis::log(ERROR),
@@ -314,7 +315,7 @@ pub(super) fn pictures(settings: &Hypergradients) -> Vec<Picture> {
                 products(PROBLEMS[0]),
                 products(digits),
                 Panel {
-                    title: format!("{digits}, seconds"),
+                    title: digits.to_owned(),
                     x: Axis::log("seconds (s)"),
                     layers: vec![
                         all(BY_PRODUCTS, digits, "seconds"),

@@ -106,8 +106,7 @@ impl Registered for Hypergradients {
                 cleaning_rows: [quick.cleaning_rows, vec![10_000]].concat(),
                 cleaning_replicates: 3,
                 neumann_products: [quick.neumann_products, vec![3000]].concat(),
-                bound_rows: vec![30, 100, 300, 1000, 3000],
-                bound_replicates: 2,
+                bound_rows: vec![30, 300, 3000],
                 budget_replicates: 3,
                 ..quick
             },
@@ -305,7 +304,7 @@ impl Experiment for Hypergradients {
     }
 
     fn pictures(&self) -> Vec<Picture> {
-        [errors::pictures(self), vec![bounds::picture(self)], budget::pictures(self)].concat()
+        [errors::pictures(self), bounds::pictures(self), budget::pictures(self)].concat()
     }
 
     fn settings(&self) -> Result<toml::Table> {
