@@ -4,7 +4,7 @@
 //!   [`hypergradient`], [`rate`].
 //! - Statistics: rates as log-log [`slope`]s with limits, failure rates and quantiles with exact limits ([`coverage`]), the growth of
 //!   [`tail`]s; and the [`verdict`] that a rule stated beforehand draws from them.
-//! - The error [`budget`] of a hypergradient, measured against the oracle.
+//! - The error [`mod@budget`] of a hypergradient, measured against the oracle.
 //!
 //! The certificates of a sketch in the Löwner order, and of products with its inverse, are with the solves that they certify:
 //! `inverse::{Interval, Bracket}`. Nothing here runs a method.

@@ -211,7 +211,7 @@ impl Iterates {
         if !(gradient >= noise && gradient.is_finite()) {
             return Err(Error::argument("gradient", format_args!("at least the noise {noise}"), gradient));
         }
-        if !(largest_distance >= initial_distance) {
+        if largest_distance.is_nan() || largest_distance < initial_distance {
             return Err(Error::argument("largest_distance", format_args!("at least {initial_distance}"), largest_distance));
         }
         if 2.0 * mu * step.initial > 1.0 {

@@ -67,7 +67,7 @@ pub fn tail_growth(values: &[f64], deltas: [f64; 3], confidence: f64, resamples:
         let one = |i: usize| {
             let drawn = draw(&sorted, &mut key.child(i as u64).stream());
             // Equal quantiles of a resample say nothing: they count at the end that widens the limits.
-            exponent_of(&drawn, deltas).unwrap_or(if i % 2 == 0 { RANGE.0 } else { RANGE.1 })
+            exponent_of(&drawn, deltas).unwrap_or(if i.is_multiple_of(2) { RANGE.0 } else { RANGE.1 })
         };
         block.map(one).collect()
     };
