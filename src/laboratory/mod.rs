@@ -165,6 +165,11 @@ pub fn settings_of<T: Serialize>(settings: &T) -> Result<toml::Table> {
     toml::Table::try_from(settings).map_err(|e| Error::Numerical { operation: "writing TOML", reason: e.to_string() })
 }
 
+/// A measured number as it stands in a table: seven digits, more than any replicate knows.
+pub fn rounded(value: f64) -> String {
+    format!("{value:.6e}")
+}
+
 /// A line of the registry.
 pub struct Entry {
     /// [`Registered::NAME`].

@@ -4,14 +4,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::populations::{Linear, Population, normal_points, outer_products, softmax_law};
+use super::populations::{Linear, Population, errors_along, normal_points, softmax_law};
 use super::replicates::Curves;
 use crate::bounds::{Claim, Measured, Rule, mean_with_limits};
 use crate::dense::Matrix;
 use crate::error::{Error, Result, check_count, check_positive};
 use crate::experiment::record::{Table, cell};
 use crate::laboratory::picture::{Axis, Band, Center, Drawing, Layer, Panel, Picture};
-use crate::laboratory::{Bench, CONFIDENCE, Experiment, Findings, Pieces, Registered, Rows, Size, settings_of};
+use crate::laboratory::{Bench, CONFIDENCE, Experiment, Findings, Pieces, Registered, Rows, Size, rounded, settings_of};
 use crate::model::{FisherKind, Model};
 use crate::rng::Key;
 use crate::samples::Samples;
@@ -91,27 +91,14 @@ impl FisherConsistency {
     }
 
     fn replicate(&self, (model, truth, population): (&str, &Truth, &Matrix), replicate: usize, key: Key) -> Result<Rows> {
-        let mut sums = FisherKind::ALL.map(|_| Matrix::zeros(population.nrows(), population.nrows()));
-        let mut errors = FisherKind::ALL.map(|_| Vec::new());
-        let mut absorbed = 0;
-        for &n in &self.rows {
-            let key = key.named(model).named("stream").child(replicate as u64).child(n as u64);
-            // The same samples for every kind.
-            let samples = truth.draw(n - absorbed, key)?;
-            absorbed = n;
-            for ((kind, sum), errors) in FisherKind::ALL.into_iter().zip(&mut sums).zip(&mut errors) {
-                let more = outer_products(truth.model(), &samples, truth.theta(), kind, key.named("labels"))?;
-                sum.add_scaled(1.0, &more)?;
-                let mut difference = population.clone();
-                difference.add_scaled(-1.0 / n as f64, sum)?;
-                errors.push(difference.norm());
-            }
-        }
+        let at = (truth.model(), truth.theta());
+        let key = key.named(model).named("stream").child(replicate as u64);
+        let errors = errors_along(at, population, &self.rows, |count, key| truth.draw(count, key), key)?;
         let mut rows = Rows::default();
         for (kind, errors) in FisherKind::ALL.into_iter().zip(errors) {
             for (n, error) in self.rows.iter().zip(errors) {
                 let names = [model.to_owned(), kind.name().to_owned(), replicate.to_string(), n.to_string()];
-                rows.push(names.into_iter().chain([error, error / population.norm()].map(cell)));
+                rows.push(names.into_iter().chain([error, error / population.norm()].map(rounded)));
             }
         }
         Ok(rows)

@@ -3,15 +3,20 @@
 
 mod fisher_consistency;
 mod hypergradient;
+mod logistic;
+mod misspecified;
 pub mod populations;
 mod rank_one;
 mod replicates;
+mod sgd_path;
 
 use super::Entry;
 
 /// Every experiment, in the order in which they are run. Adding one is its file and one line here.
 pub const REGISTRY: &[Entry] = &[
     Entry::of::<fisher_consistency::FisherConsistency>(),
+    Entry::of::<sgd_path::SgdPath>(),
+    Entry::of::<misspecified::Misspecified>(),
     Entry::of::<hypergradient::Hypergradients>(),
     Entry::of::<rank_one::RankOne>(),
 ];

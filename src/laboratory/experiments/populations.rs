@@ -5,6 +5,7 @@
 use crate::dense::{Matrix, axpy, difference, dot, matmul, matvec, norm, qr};
 use crate::error::{Error, Result, check_count, check_len};
 use crate::model::{FisherKind, Gaussian, Model, Softmax, Weighted};
+use crate::par::blocks_of;
 use crate::rng::{Key, Stream};
 use crate::samples::{Batch, Features, Samples, Targets};
 
@@ -327,10 +328,170 @@ impl Linear {
     }
 }
 
-/// (1/n) Σ s sᵀ of some samples, not yet divided by n.
+/// Samples drawn and summed at once: a block of them stays in a core's cache.
+const BLOCK: usize = 4096;
+
+/// ‖F_n − target‖ (Frobenius) at each of the ascending numbers n of samples, for each Fisher kind in the order of [`FisherKind::ALL`], along one
+/// stream of fresh samples that all kinds share.
 ///
 /// # Errors
-/// Those of the model.
-pub fn outer_products(model: &dyn Model, samples: &Samples, theta: &[f64], kind: FisherKind, key: Key) -> Result<Matrix> {
-    model.scores(Weighted::ones(samples, Batch::All), theta, kind, key)?.scatter()
+/// Those of `draw` and of the model.
+pub fn errors_along(
+    (model, theta): (&dyn Model, &[f64]),
+    target: &Matrix,
+    rows: &[usize],
+    draw: impl Fn(usize, Key) -> Result<Samples>,
+    key: Key,
+) -> Result<[Vec<f64>; 3]> {
+    let mut sums = FisherKind::ALL.map(|_| Matrix::zeros(theta.len(), theta.len()));
+    let mut errors = FisherKind::ALL.map(|_| Vec::new());
+    let mut absorbed = 0;
+    for &n in rows {
+        for block in blocks_of(absorbed..n, BLOCK) {
+            let key = key.child(block.start as u64);
+            let samples = draw(block.len(), key)?;
+            for (kind, sum) in FisherKind::ALL.into_iter().zip(&mut sums) {
+                let scores = model.scores(Weighted::ones(&samples, Batch::All), theta, kind, key.named("labels"))?;
+                sum.add_scaled(1.0, &scores.scatter()?)?;
+            }
+        }
+        absorbed = n;
+        for (sum, errors) in sums.iter().zip(&mut errors) {
+            let mut difference = target.clone();
+            difference.add_scaled(-1.0 / n as f64, sum)?;
+            errors.push(difference.norm());
+        }
+    }
+    Ok(errors)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dense::relative_error;
+
+    /// A softmax population of 3 classes and a Gaussian one, both wrong for their models.
+    fn populations() -> [Population; 2] {
+        let points = normal_points(12, 3, Key::new(1));
+        let mut law = softmax_law(&points, &Key::new(2).stream().normals(9)).unwrap();
+        law.scale(0.8);
+        law.as_mut_slice().iter_mut().for_each(|p| *p += 0.2 / 3.0);
+        let means = Key::new(3).stream().normals(12);
+        [Population::softmax(points.clone(), law).unwrap(), Population::gaussian(points, 0.7, means, 1.3).unwrap()]
+    }
+
+    /// Every point once: where labels do not matter, the models' own sums are those of the population.
+    fn enumerated(population: &Population) -> Samples {
+        let n = population.points.ncols();
+        let targets = match &population.labels {
+            Labels::Classes(law) => Targets::classes(vec![0; n], law.nrows()).unwrap(),
+            Labels::Real { means, .. } => Targets::real(means.clone()).unwrap(),
+        };
+        Samples::new(population.features.clone(), targets).unwrap()
+    }
+
+    #[test]
+    fn the_sums_equal_the_models_own_where_labels_do_not_matter() {
+        for population in populations() {
+            let (samples, model) = (enumerated(&population), population.model());
+            let theta = Key::new(4).stream().normals(model.dim());
+            let data = Weighted::ones(&samples, Batch::All);
+            let close = |a: Matrix, b: Matrix| assert!(relative_error(a.as_slice(), b.as_slice()) < 1e-13, "{}", model.name());
+            close(population.hessian(&theta).unwrap(), model.hessian(data, &theta).unwrap());
+            close(population.fisher(&theta, FisherKind::Expected).unwrap(), model.expected_fisher(data, &theta).unwrap());
+            close(population.fisher(&theta, FisherKind::Sampled).unwrap(), model.expected_fisher(data, &theta).unwrap());
+        }
+    }
+
+    /// Observed labels: of softmax every label at every point, weighted by its probability; of Gaussian targets two points with the mean and
+    /// variance of the law.
+    #[test]
+    fn the_fisher_matrix_of_observed_labels_equals_an_enumeration_through_the_model() {
+        for population in populations() {
+            let n = population.points.ncols();
+            let theta = Key::new(4).stream().normals(population.model().dim());
+            let copies = match &population.labels {
+                Labels::Classes(law) => law.nrows(),
+                Labels::Real { .. } => 2,
+            };
+            let indices: Vec<usize> = (0..n).flat_map(|i| vec![i; copies]).collect();
+            let (targets, weights): (Targets, Vec<f64>) = match &population.labels {
+                Labels::Classes(law) => {
+                    let labels = (0..n * copies).map(|row| (row % copies) as u32).collect();
+                    let weights = (0..n * copies).map(|row| law[(row % copies, row / copies)] * copies as f64).collect();
+                    (Targets::classes(labels, copies).unwrap(), weights)
+                }
+                Labels::Real { means, variance } => {
+                    let target = |row: usize| means[row / 2] + if row % 2 == 0 { variance.sqrt() } else { -variance.sqrt() };
+                    (Targets::real((0..2 * n).map(target).collect()).unwrap(), vec![1.0; 2 * n])
+                }
+            };
+            let samples = Samples::new(population.features.select(&indices).unwrap(), targets).unwrap();
+            let data = Weighted { samples: &samples, batch: Batch::All, weights: Some(&weights) };
+            let mut found = population.model().scores(data, &theta, FisherKind::Empirical, Key::new(0)).unwrap().scatter().unwrap();
+            found.scale(1.0 / (n * copies) as f64);
+            let expected = population.fisher(&theta, FisherKind::Empirical).unwrap();
+            assert!(relative_error(found.as_slice(), expected.as_slice()) < 1e-13, "{}", population.model().name());
+        }
+    }
+
+    /// n E‖F_n − target‖² for each kind by simulation, with 99.9 % limits.
+    fn simulated(
+        draw: impl Fn(usize, Key) -> Result<Samples>,
+        at: (&dyn Model, &[f64]),
+        targets: impl Fn(FisherKind) -> Matrix,
+    ) -> Vec<(FisherKind, f64, f64)> {
+        let (n, runs) = (400, 400);
+        let of = |(index, kind): (usize, FisherKind)| {
+            let target = targets(kind);
+            let run = |r: u64| errors_along(at, &target, &[n], &draw, Key::new(7).child(r)).unwrap()[index][0].powi(2) * n as f64;
+            let values: Vec<f64> = (0..runs).map(run).collect();
+            let (mean, half) = crate::bounds::mean_with_limits("values", &values, 0.999).unwrap();
+            (kind, mean, half)
+        };
+        FisherKind::ALL.into_iter().enumerate().map(of).collect()
+    }
+
+    #[test]
+    fn fresh_samples_have_the_law_and_the_scatter_that_are_summed() {
+        for population in populations() {
+            let theta = population.minimizer(0.1).unwrap();
+            let at = (population.model(), theta.as_slice());
+            let draw = |count, key| population.draw(count, key);
+            let mean = |kind| population.fisher(&theta, kind).unwrap();
+            let expected = |kind| population.scatter(&theta, kind).unwrap();
+            for (kind, found, half) in simulated(draw, at, mean) {
+                assert!((found - expected(kind)).abs() < half, "{kind:?}: {found} ± {half} for {}", expected(kind));
+            }
+            // Another mean is noticed.
+            let wrong = |kind| {
+                let mut wrong = mean(kind);
+                wrong.scale(1.2);
+                wrong
+            };
+            assert!(simulated(draw, at, wrong).into_iter().all(|(kind, found, half)| (found - expected(kind)).abs() > half));
+        }
+        let linear = Linear::new(4, 0.5, Key::new(8)).unwrap();
+        let at = (linear.model(), linear.theta());
+        for (kind, found, half) in simulated(|count, key| linear.draw(count, key), at, |_| linear.hessian()) {
+            assert!((found - linear.scatter(kind)).abs() < half, "{kind:?}: {found} ± {half} for {}", linear.scatter(kind));
+        }
+    }
+
+    #[test]
+    fn the_minimizer_has_no_gradient_and_less_loss_than_its_neighbours() {
+        for population in populations() {
+            for ridge in [0.0, 0.1] {
+                let theta = population.minimizer(ridge).unwrap();
+                let mut gradient = population.gradient(&theta);
+                axpy(ridge, &theta, &mut gradient);
+                assert!(norm(&gradient) < 1e-11);
+                // The gradient by the model, on a large sample: zero within its noise without a ridge, -ridge θ with one.
+                let samples = population.draw(200_000, Key::new(9)).unwrap();
+                let mut sampled = population.model().gradient(Weighted::ones(&samples, Batch::All), &theta).unwrap();
+                axpy(ridge, &theta, &mut sampled);
+                assert!(norm(&sampled) < 0.02, "{}", norm(&sampled));
+            }
+        }
+    }
 }
