@@ -1,7 +1,7 @@
 //! The error budget: at several (v, θ) and settings, the whole error of an estimate as the telescope of `bounds::budget`. Its lines are
 //! vectors that sum to the error of the estimator itself against ∇Φ, both computed elsewhere.
 
-use super::{Hypergradients, Met, PROBLEMS, Row, Subject, largest, since};
+use super::{Hypergradients, Met, PROBLEMS, Row, Subject, since};
 use crate::bilevel::{self, Sampling};
 use crate::bounds::{self, BudgetPoint, BudgetTerm, Claim, Measured, Rule};
 use crate::curvature::{CurvatureConfig, NystromConfig, WindowConfig};
@@ -9,6 +9,7 @@ use crate::dense::{axpy, difference, norm};
 use crate::error::Result;
 use crate::experiment::record::{Table, cell};
 use crate::gradient::GradientBlock;
+use crate::laboratory::experiments::replicates::largest;
 use crate::laboratory::picture::{Drawing, Picture};
 use crate::laboratory::{Bench, Findings, Registered, Rows};
 use crate::model::FisherKind;

@@ -2,18 +2,18 @@
 //! first order in F_n − F the error of an estimate from n fresh rows is Jᵀ H⁻¹(F_n − F)q, so that on the quadratic problem, where the
 //! labels' moments are known, n E‖ĥ − ∇Φ‖² tends to a constant that is a sum over the samples.
 
-use super::{Hypergradients, PROBLEMS, Row, Subject, largest, since};
+use super::{Hypergradients, PROBLEMS, Row, Subject, since};
 use crate::bilevel::{self, Sampling};
-use crate::bounds::{Claim, Measured, Rule, mean_with_limits};
+use crate::bounds::{Claim, Measured, Rule};
 use crate::curvature::{CurvatureConfig, DenseConfig, FrequentDirectionsConfig, NystromConfig, WindowConfig};
 use crate::dense::{Cholesky, dot, matmul, matvec, norm, relative_error};
 use crate::error::{Error, Result};
 use crate::experiment::hypergradient_errors::{Config, Estimate, Reference};
 use crate::experiment::record::{Table, cell};
 use crate::inverse::{NeumannStep, SolveOptions};
-use crate::laboratory::experiments::replicates::Curves;
+use crate::laboratory::experiments::replicates::{Curves, largest, mean};
 use crate::laboratory::picture::{Axis, Band, Center, Drawing, Layer, Panel, Picture};
-use crate::laboratory::{Bench, CONFIDENCE, Findings, Registered, Rows};
+use crate::laboratory::{Bench, Findings, Registered, Rows};
 use crate::model::FisherKind;
 use crate::samples::Batch;
 
@@ -204,8 +204,7 @@ pub(super) fn measure(settings: &Hypergradients, subjects: &[Subject; 2], rows: 
         let constant = constant(&subjects[0], kind)?;
         let own = quadratic(kind)?;
         let ratios: Vec<f64> = own.at(last).iter().map(|error| own.x[last] * error * error / constant).collect();
-        let (value, half) = mean_with_limits("replicates", &ratios, CONFIDENCE)?;
-        findings.measured.push(Measured { value, low: value - half, high: value + half });
+        findings.measured.push(mean(&ratios)?);
         for n in own.x {
             theory.push([PROBLEMS[0].to_owned(), kind.name().to_owned(), cell(n), cell((constant / n).sqrt())])?;
         }
@@ -219,8 +218,7 @@ pub(super) fn measure(settings: &Hypergradients, subjects: &[Subject; 2], rows: 
     }
     let floor = bias(&subjects[0], FisherKind::Empirical)?;
     let ratios: Vec<f64> = quadratic(FisherKind::Empirical)?.at(last).iter().map(|error| error / floor).collect();
-    let (value, half) = mean_with_limits("replicates", &ratios, CONFIDENCE)?;
-    findings.measured.push(Measured { value, low: value - half, high: value + half });
+    findings.measured.push(mean(&ratios)?);
 
     let mut differences = Vec::new();
     for kind in FisherKind::ALL {

@@ -193,11 +193,6 @@ fn since(bench: Bench<'_>, begun: Duration) -> f64 {
     (bench.clock)().saturating_sub(begun).as_secs_f64()
 }
 
-/// The largest of some numbers; NaN where one of them is NaN.
-fn largest(values: impl IntoIterator<Item = f64>) -> f64 {
-    values.into_iter().fold(0.0, |worst: f64, x| if x.is_nan() { x } else { worst.max(x) })
-}
-
 /// The parts, each with its number of pieces.
 enum Part {
     Errors(usize),

@@ -3,7 +3,7 @@
 //! parameter, and with labels drawn from the model everywhere; observed labels have none away from it. F and m are exact sums over the
 //! population, which share nothing with the models' scores.
 
-use super::{RankOne, Truth, largest, mean, timed};
+use super::{RankOne, Truth, timed};
 use crate::bounds::{Claim, Measured, Rule};
 use crate::curvature::{
     BatchScaling, CurvatureConfig, DenseConfig, FrequentDirectionsConfig, NystromConfig, RankOneConfig, RankOneSmoothedConfig,
@@ -12,7 +12,7 @@ use crate::curvature::{
 use crate::dense::{dot, relative_error};
 use crate::error::Result;
 use crate::experiment::record::{Table, cell};
-use crate::laboratory::experiments::replicates::Curves;
+use crate::laboratory::experiments::replicates::{Curves, largest, mean};
 use crate::laboratory::picture::{Axis, Band, Drawing, Layer, Panel, Picture};
 use crate::laboratory::{Bench, Findings, Registered, Rows};
 use crate::model::{FisherKind, Weighted};

@@ -2,7 +2,7 @@
 //! inverse of (F_m + μI)·m exactly, so that its product can be held against those of the families that add μ afterwards. An update costs
 //! it 10d² flops a row; the sketches' rows cost 4dℓ, the window's a copy.
 
-use super::{RankOne, largest, timed};
+use super::{RankOne, timed};
 use crate::bounds::{Claim, Measured, Rule};
 use crate::curvature::{
     CurvatureConfig, DenseConfig, FrequentDirectionsConfig, NystromConfig, OnKnownCurvature, RankOneConfig, WindowConfig,
@@ -12,6 +12,7 @@ use crate::error::Result;
 use crate::experiment::record::{Table, cell};
 use crate::gradient::{DenseRows, GradientBlock};
 use crate::inverse::KnownCurvature;
+use crate::laboratory::experiments::replicates::largest;
 use crate::laboratory::picture::{Axis, Band, Center, Drawing, Layer, Panel, Picture};
 use crate::laboratory::{Bench, Findings, Registered, Rows};
 

@@ -11,11 +11,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::populations::{Population, normal_points, softmax_law};
-use crate::bounds::{Claim, Measured, mean_with_limits};
+use crate::bounds::Claim;
 use crate::error::{Error, Result, check_count, check_positive};
 use crate::experiment::record::Table;
 use crate::laboratory::picture::Picture;
-use crate::laboratory::{Bench, CONFIDENCE, Concurrency, Experiment, Findings, Pieces, Registered, Size, settings_of};
+use crate::laboratory::{Bench, Concurrency, Experiment, Findings, Pieces, Registered, Size, settings_of};
 use crate::rng::Key;
 
 /// The settings.
@@ -121,17 +121,6 @@ fn timed<T>(clock: &dyn Fn() -> Duration, work: impl FnOnce() -> Result<T>) -> R
     Ok((outcome, clock().saturating_sub(begun).as_secs_f64()))
 }
 
-/// The mean of one number a replicate, with its limits.
-fn mean(values: &[f64]) -> Result<Measured> {
-    let (value, half) = mean_with_limits("replicates", values, CONFIDENCE)?;
-    Ok(Measured { value, low: value - half, high: value + half })
-}
-
-/// The largest of some numbers; NaN where one of them is NaN.
-fn largest(values: impl IntoIterator<Item = f64>) -> f64 {
-    values.into_iter().fold(0.0, |worst: f64, x| if x.is_nan() { x } else { worst.max(x) })
-}
-
 impl Experiment for RankOne {
     fn validate(&self) -> Result<()> {
         for (name, counts) in [("batch_sizes", &self.batch_sizes), ("dims", &self.dims)] {
@@ -140,8 +129,8 @@ impl Experiment for RankOne {
             }
         }
         for gamma in self.gammas.iter().chain([&self.bias_gamma]) {
-            if !(*gamma >= 1e-6 && *gamma < 1.0) {
-                return Err(Error::argument("gammas", "numbers from 1e-6 to below 1", gamma));
+            if !(1e-6..=0.9).contains(gamma) {
+                return Err(Error::argument("gammas", "numbers from 1e-6 to 0.9", gamma));
             }
         }
         let replicates = [
@@ -238,6 +227,7 @@ mod tests {
     use super::*;
     use crate::bounds::{Rule, Verdict};
     use crate::laboratory::Rows;
+    use crate::laboratory::experiments::replicates::mean;
     use crate::problem::DataSource;
 
     fn small() -> RankOne {

@@ -3,14 +3,14 @@
 //! the family, which forms its inverse anew once the trace has grown 1e8-fold; both against a solve in the range of the rows alone, which
 //! stays well conditioned.
 
-use super::{RankOne, Truth, largest, mean, timed};
+use super::{RankOne, Truth, timed};
 use crate::bounds::{Claim, Measured, Rule, slope_with_limits};
 use crate::curvature::{CurvatureConfig, RankOneSmoothedConfig};
 use crate::dense::{Cholesky, Matrix, dot, matmul, matvec, relative_error};
 use crate::error::{Result, Status};
 use crate::experiment::record::{Table, cell};
 use crate::inverse::KnownCurvature;
-use crate::laboratory::experiments::replicates::Curves;
+use crate::laboratory::experiments::replicates::{Curves, largest, mean};
 use crate::laboratory::picture::{Axis, Band, Center, Drawing, Layer, Panel, Picture};
 use crate::laboratory::{Bench, CONFIDENCE, Findings, Registered, Rows};
 use crate::model::{FisherKind, Weighted};
@@ -23,8 +23,8 @@ const REBUILD: &str = "rebuild";
 const THEORY: &str = "rank-one-wind-up-theory";
 /// What the family promises to allow tr P to grow by.
 const WATCHED_GROWTH: f64 = 1e8;
-/// Places a stream at which growth and error are taken.
-const PLACES: usize = 150;
+/// Places at which growth and error are taken, before the inverse is first formed anew.
+const PLACES: usize = 60;
 /// The growth between which the slope of the unwatched error is fitted.
 const FITTED: (f64, f64) = (1e3, 1e12);
 
@@ -126,7 +126,7 @@ pub(super) fn piece(settings: &RankOne, truth: &Truth, bench: Bench<'_>, piece: 
             push(REBUILD, WATCHED, rebuilds, (k - rebuilt_at) as f64, growth, seconds);
             (rebuilt_at, given_back) = (k, beta);
         }
-        if k % count.div_ceil(PLACES) != 0 {
+        if !k.is_multiple_of(first_rebuild(settings, gamma).div_ceil(PLACES)) {
             continue;
         }
         let growth = |inverse: &[f64]| beta * dot(&unseen, inverse);
