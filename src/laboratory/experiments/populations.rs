@@ -187,7 +187,7 @@ impl Population {
     pub fn minimizer(&self, ridge: f64) -> Result<Vec<f64>> {
         let mut theta = vec![0.0; self.model.dim()];
         for _ in 0..MOST_NEWTON_STEPS {
-            let mut gradient = self.mean_score(&theta);
+            let mut gradient = self.gradient(&theta);
             axpy(ridge, &theta, &mut gradient);
             if norm(&gradient) <= GRADIENT_NORM {
                 return Ok(theta);
@@ -203,7 +203,7 @@ impl Population {
     }
 
     /// E[s] over x and the labels of the population's law.
-    pub fn mean_score(&self, theta: &[f64]) -> Vec<f64> {
+    pub fn gradient(&self, theta: &[f64]) -> Vec<f64> {
         let (p, n) = (self.points.nrows(), self.points.ncols());
         let mut sum = vec![0.0; theta.len()];
         for i in 0..n {

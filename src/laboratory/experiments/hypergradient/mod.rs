@@ -100,7 +100,7 @@ impl Registered for Hypergradients {
             Size::Quick => quick,
             Size::Full => Self {
                 rows: [quick.rows, vec![100_000]].concat(),
-                replicates: 300,
+                replicates: 200,
                 family_replicates: 10,
                 cleaning: DataCleaningConfig::default(),
                 cleaning_rows: [quick.cleaning_rows, vec![10_000]].concat(),

@@ -76,7 +76,7 @@ fn theta(truth: &Truth, place: usize) -> Vec<f64> {
 fn predicted(truth: &Truth, place: usize, scaling: BatchScaling, batch: usize) -> Result<f64> {
     let (theta, kind) = (theta(truth, place), PLACES[place].1);
     // Drawn labels have scores of mean zero at every θ.
-    let mean = if kind == FisherKind::Empirical { truth.population.mean_score(&theta) } else { vec![0.0] };
+    let mean = if kind == FisherKind::Empirical { truth.population.gradient(&theta) } else { vec![0.0] };
     let corrected = 1.0 + (batch as f64 - 1.0) * dot(&mean, &mean) / truth.population.fisher(&theta, kind)?.trace();
     Ok(match scaling {
         BatchScaling::Corrected => corrected,

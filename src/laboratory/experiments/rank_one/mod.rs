@@ -85,9 +85,8 @@ impl Registered for RankOne {
         match size {
             Size::Quick => quick,
             Size::Full => Self {
-                replicates: 240,
+                replicates: 80,
                 gammas: vec![0.3, 0.1, 0.03, 0.01, 0.003, 0.001],
-                wind_up_replicates: 8,
                 dims: vec![64, 128, 256, 512, 1024],
                 cost_replicates: 5,
                 ..quick

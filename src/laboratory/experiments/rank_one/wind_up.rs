@@ -24,7 +24,7 @@ const THEORY: &str = "rank-one-wind-up-theory";
 /// What the family promises to allow tr P to grow by.
 const WATCHED_GROWTH: f64 = 1e8;
 /// Places at which growth and error are taken, before the inverse is first formed anew.
-const PLACES: usize = 60;
+const PLACES: usize = 24;
 /// The growth between which the slope of the unwatched error is fitted.
 const FITTED: (f64, f64) = (1e3, 1e12);
 
