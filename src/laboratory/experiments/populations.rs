@@ -179,7 +179,7 @@ impl Population {
         Ok((0..n).map(square).sum::<f64>() / n as f64 - mean.norm().powi(2))
     }
 
-    /// argmin_θ E[ℓ] + (λ/2)‖θ‖², by Newton's method to a gradient of norm 1e-12. Where λ = 0 and the model has null directions (softmax), a
+    /// The minimizer of E ℓ + (λ/2)‖θ‖², by Newton's method to a gradient of norm 1e-12. Where λ = 0 and the model has null directions (softmax), a
     /// tiny ridge of the Newton system alone picks the minimizer near 0.
     ///
     /// # Errors
@@ -422,7 +422,8 @@ mod tests {
                     (Targets::classes(labels, copies).unwrap(), weights)
                 }
                 Labels::Real { means, variance } => {
-                    let target = |row: usize| means[row / 2] + if row % 2 == 0 { variance.sqrt() } else { -variance.sqrt() };
+                    let target =
+                        |row: usize| means[row / 2] + if row.is_multiple_of(2) { variance.sqrt() } else { -variance.sqrt() };
                     (Targets::real((0..2 * n).map(target).collect()).unwrap(), vec![1.0; 2 * n])
                 }
             };
