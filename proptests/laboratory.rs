@@ -35,6 +35,16 @@ deltas = [0.5, 0.2]
 rows = [50, 200]
 replicates = 3
 slope_from = 50
+[rank-one]
+batch_sizes = [1, 2]
+batches = 20
+replicates = 2
+gammas = [0.5]
+wind_up_replicates = 2
+dims = [4, 8]
+rows = 40
+sketch_size = 2
+cost_replicates = 2
 "#;
 
 fn plan(text: &str) -> Plan {

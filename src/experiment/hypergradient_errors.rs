@@ -2,6 +2,8 @@
 //! absorbs more and more samples, for each family and Fisher kind; and beside it conjugate gradients against Hessian products.
 //! Measured against the problem's closed form where it has one, else against the oracle.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::record::{Table, cell};
@@ -121,17 +123,49 @@ pub fn slopes(config: &Config, errors: &Table) -> Result<Option<Table>> {
     Ok(Some(out))
 }
 
-/// v, θ*(v) and the hypergradient there, in closed form or by the oracle: what every estimate is compared with.
+/// v, θ*(v) and ∇Φ(v), in closed form or by the oracle.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Point {
+    /// v.
+    pub v: Vec<f64>,
+    /// θ*(v).
+    pub theta: Vec<f64>,
+    /// ∇Φ(v).
+    pub hypergradient: Vec<f64>,
+}
+
+/// The point that every estimate is compared at.
 pub struct Reference<'a> {
     problem: &'a dyn Problem,
     config: &'a Config,
     key: Key,
-    v: Vec<f64>,
-    theta: Vec<f64>,
-    hypergradient: Vec<f64>,
+    point: Point,
+}
+
+/// A row of the table, and how long an estimate of this budget takes: to absorb all that it has absorbed, and one solve.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Estimate {
+    /// The cells.
+    pub cells: [String; 7],
+    /// Seconds by the clock at hand.
+    pub seconds: f64,
 }
 
 impl<'a> Reference<'a> {
+    /// At a point that is known.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for bad settings.
+    pub fn at(problem: &'a dyn Problem, config: &'a Config, key: Key, point: Point) -> Result<Self> {
+        config.validate()?;
+        Ok(Self { problem, config, key, point })
+    }
+
+    /// The point.
+    pub fn point(&self) -> &Point {
+        &self.point
+    }
+
     /// Solves the inner problem at a random v; `before_step` is called before each Newton step, and an error of it ends the search.
     ///
     /// # Errors
@@ -142,7 +176,7 @@ impl<'a> Reference<'a> {
         let normals = key.named("outer").stream().normals(problem.outer_dim());
         let v: Vec<f64> = normals.iter().map(|x| config.outer_spread * x).collect();
         if let Some(ClosedForm { theta, hypergradient }) = problem.closed_form(&v)? {
-            return Ok(Self { problem, config, key, v, theta, hypergradient });
+            return Self::at(problem, config, key, Point { v, theta, hypergradient });
         }
         let solution = inner_solution_watched(problem, &v, &problem.initial().1, NewtonOptions::default(), before_step)?;
         if !solution.status.is_converged() {
@@ -150,7 +184,7 @@ impl<'a> Reference<'a> {
         }
         let theta = solution.theta;
         let hypergradient = exact_hypergradient(problem, &v, &theta)?;
-        Ok(Self { problem, config, key, v, theta, hypergradient })
+        Self::at(problem, config, key, Point { v, theta, hypergradient })
     }
 
     /// Adds the rows of piece `piece` of [`Config::work`] to the table.
@@ -158,52 +192,78 @@ impl<'a> Reference<'a> {
     /// # Errors
     /// Whatever the problem meets.
     pub fn measure(&self, piece: u64, table: &mut Table) -> Result<()> {
-        let Some(stream) = piece.checked_sub(1) else { return self.by_products(table) };
+        self.estimates(piece, &|| Duration::ZERO)?.into_iter().try_for_each(|estimate| table.push(estimate.cells))
+    }
+
+    /// The rows of piece `piece` with their seconds.
+    ///
+    /// # Errors
+    /// Whatever the problem meets.
+    pub fn estimates(&self, piece: u64, clock: &dyn Fn() -> Duration) -> Result<Vec<Estimate>> {
+        let Some(stream) = piece.checked_sub(1) else { return self.by_products(clock) };
         let (pair, repetition) = (stream / self.config.repetitions, stream % self.config.repetitions);
         let kinds = self.config.fisher.len().max(1);
         let (curvature, fisher) = (pair as usize / kinds, pair as usize % kinds);
         match (self.config.curvatures.get(curvature), self.config.fisher.get(fisher)) {
-            (Some(curvature), Some(&fisher)) => self.by_rows(curvature, fisher, repetition, table),
+            (Some(curvature), Some(&fisher)) => self.by_rows(curvature, fisher, repetition, clock),
             _ => Err(Error::argument("piece", format_args!("below {}", self.config.work()), piece)),
         }
     }
 
     /// ‖h − ∇Φ‖ / ‖∇Φ‖.
     fn error(&self, found: &[f64]) -> String {
-        cell(relative_error(found, &self.hypergradient))
+        cell(relative_error(found, &self.point.hypergradient))
     }
 
-    fn by_products(&self, table: &mut Table) -> Result<()> {
-        let Self { problem, v, theta, .. } = self;
+    fn by_products(&self, clock: &dyn Fn() -> Duration) -> Result<Vec<Estimate>> {
+        let (problem, Point { v, theta, .. }) = (self.problem, &self.point);
         let sampling = Sampling::default();
-        let exact = bilevel::exact(*problem, v, theta, sampling)?;
-        table.push(["exact", "", "", "products", &exact.products.to_string(), "0", &self.error(&exact.value)])?;
+        let mut out = Vec::new();
+        let mut push = |name: &str, products: usize, begun: Duration, found: &bilevel::Hypergradient| {
+            let seconds = clock().saturating_sub(begun).as_secs_f64();
+            let cells = [name, "", "", "products", &products.to_string(), "0", &self.error(&found.value)].map(str::to_owned);
+            out.push(Estimate { cells, seconds });
+        };
+        let begun = clock();
+        let exact = bilevel::exact(problem, v, theta, sampling)?;
+        push("exact", exact.products, begun, &exact);
         for &products in &self.config.products {
             // The tolerance is out of reach, so that the number of products decides.
             let options = SolveOptions { tolerance: 1e-15, max_iterations: products };
-            let estimate = bilevel::cg(*problem, v, theta, sampling, options)?;
-            table.push(["cg", "", "", "products", &products.to_string(), "0", &self.error(&estimate.value)])?;
+            let begun = clock();
+            push("cg", products, begun, &bilevel::cg(problem, v, theta, sampling, options)?);
         }
-        Ok(())
+        Ok(out)
     }
 
-    fn by_rows(&self, curvature: &CurvatureConfig, fisher: FisherKind, repetition: u64, table: &mut Table) -> Result<()> {
-        let Self { problem, v, theta, .. } = self;
+    fn by_rows(
+        &self,
+        curvature: &CurvatureConfig,
+        fisher: FisherKind,
+        repetition: u64,
+        clock: &dyn Fn() -> Duration,
+    ) -> Result<Vec<Estimate>> {
+        let (problem, Point { v, theta, .. }) = (self.problem, &self.point);
         // The same samples and labels for every family and kind.
         let key = self.key.named("stream").child(repetition);
         let mut estimate = curvature.build(problem.inner_dim(), key.named("curvature"))?;
-        let mut absorbed = 0;
+        let (mut absorbed, mut absorbing) = (0, Duration::ZERO);
+        let mut out = Vec::new();
         for &rows in &self.config.rows {
+            let begun = clock();
             let fresh = key.named("samples").child(rows as u64).stream().indices(problem.inner_samples(), rows - absorbed)?;
             let labels = key.named("labels").child(rows as u64);
             estimate.absorb(&problem.scores(v, theta, Batch::Indices(&fresh), fisher, labels)?)?;
             absorbed = rows;
+            absorbing += clock().saturating_sub(begun);
+            let begun = clock();
             let approximation = estimate.approximate()?;
-            let found = bilevel::nhgd(*problem, v, theta, Sampling::default(), approximation.as_ref(), self.config.damping)?;
-            let cells = [estimate.name(), fisher.name(), "rows"].map(str::to_owned);
-            let row = std::iter::once("nhgd".to_owned()).chain(cells);
-            table.push(row.chain([rows.to_string(), repetition.to_string(), self.error(&found.value)]))?;
+            let found = bilevel::nhgd(problem, v, theta, Sampling::default(), approximation.as_ref(), self.config.damping)?;
+            let seconds = (absorbing + clock().saturating_sub(begun)).as_secs_f64();
+            let (rows, repetition) = (rows.to_string(), repetition.to_string());
+            let cells = ["nhgd", estimate.name(), fisher.name(), "rows", &rows, &repetition, &self.error(&found.value)];
+            out.push(Estimate { cells: cells.map(str::to_owned), seconds });
         }
-        Ok(())
+        Ok(out)
     }
 }

@@ -5,9 +5,11 @@ mod convergence;
 mod coverage;
 mod fisher_consistency;
 mod fisher_matrices;
+mod hypergradient;
 mod logistic;
 mod misspecified;
 pub mod populations;
+mod rank_one;
 mod replicates;
 mod sgd_path;
 mod sketch_size;
@@ -20,6 +22,8 @@ pub const REGISTRY: &[Entry] = &[
     Entry::of::<sgd_path::SgdPath>(),
     Entry::of::<misspecified::Misspecified>(),
     Entry::of::<sketch_size::SketchSize>(),
+    Entry::of::<hypergradient::Hypergradients>(),
     Entry::of::<convergence::Convergence>(),
     Entry::of::<coverage::Coverage>(),
+    Entry::of::<rank_one::RankOne>(),
 ];

@@ -1,7 +1,7 @@
 //! Curves read back from a table: the values of one column against another, replicate by replicate, so that limits can respect that the
-//! points of a replicate belong together.
+//! points of a replicate belong together; and what is made of one number a replicate.
 
-use crate::bounds::{Slope, slope_with_limits};
+use crate::bounds::{Measured, Slope, mean_with_limits, slope_with_limits};
 use crate::error::{Error, Result};
 use crate::experiment::record::Table;
 use crate::laboratory::CONFIDENCE;
@@ -68,6 +68,21 @@ impl Curves {
     }
 }
 
+/// The mean of one number a replicate, with its limits.
+///
+/// # Errors
+/// As [`mean_with_limits`].
+pub fn mean(values: &[f64]) -> Result<Measured> {
+    let (value, half) = mean_with_limits("replicates", values, CONFIDENCE)?;
+    Ok(Measured { value, low: value - half, high: value + half })
+}
+
+/// The largest of some numbers; NaN, which decides nothing, where one of them is NaN and where there are none.
+pub fn largest(values: impl IntoIterator<Item = f64>) -> f64 {
+    let larger = |a: f64, b: f64| if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) };
+    values.into_iter().reduce(larger).unwrap_or(f64::NAN)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,6 +109,15 @@ mod tests {
         // Slopes −1/2 and −1.
         assert!((curves.slope().unwrap().mean + 0.75).abs() < 1e-15);
         assert_eq!(curves.between(2.0, 9.0).x, [4.0]);
+    }
+
+    #[test]
+    fn nothing_and_nan_have_no_largest_number() {
+        assert_eq!(largest([-2.0, -1.0, -3.0]), -1.0);
+        assert!(largest([]).is_nan() && largest([f64::NAN, 1.0]).is_nan() && largest([1.0, f64::NAN]).is_nan());
+        let Measured { value, low, high } = mean(&[1.0, 2.0, 3.0]).unwrap();
+        // t(2, 0.975)/√3 = 2.4841.
+        assert!(value == 2.0 && (high - 4.484_138).abs() < 1e-5 && (low + 0.484_138).abs() < 1e-5);
     }
 
     #[test]
