@@ -107,7 +107,7 @@ impl<'a> Place<'a> {
         Ok([
             relative((norm(&off), whole), size),
             relative(worst, size),
-            relative((of_q, residual.radius), norm(&self.inverse_hvp)),
+            relative((of_q, residual.ok_or_else(missing)?.radius), norm(&self.inverse_hvp)),
             relative((norm(&difference(&value, exact)), total.ok_or_else(missing)?), norm(exact)),
             relative((composed_error, composed_bound), norm(exact)),
         ])
