@@ -25,6 +25,12 @@ use crate::rng::Key;
 /// The confidence of all limits in the laboratory.
 pub const CONFIDENCE: f64 = 0.95;
 
+/// A number as it stands in the tables of the laboratory: seven significant digits. Measurements are taken from the tables, and rounding
+/// keeps order, so that what was at most a bound still is.
+pub fn cell(value: f64) -> String {
+    crate::experiment::record::cell(format!("{value:.6e}").parse().unwrap_or(value))
+}
+
 /// How much of an experiment is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

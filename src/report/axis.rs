@@ -81,6 +81,12 @@ impl Axis {
         }
     }
 
+    /// With every second, third … tick, so that there are at most so many.
+    pub fn thinned(self, most: usize) -> Self {
+        let stride = self.ticks.len().div_ceil(most.max(2)).max(1);
+        Self { ticks: self.ticks.iter().copied().step_by(stride).collect(), ..self }
+    }
+
     /// The axis of bars: from 0 to a little beyond the largest value.
     pub fn from_zero(largest: f64) -> Self {
         let largest = if largest.is_finite() && largest > 1e-280 { largest.min(1e300) } else { 1.0 };
@@ -244,6 +250,17 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_thinned_axis_keeps_every_second_or_third_tick() {
+        let axis = loose(Scale::Linear, &[0.0, 60.0]);
+        let all = axis.ticks.len();
+        assert!(all > 4, "{:?}", axis.ticks);
+        assert_eq!(axis.clone().thinned(all).ticks, axis.ticks);
+        let thinned = axis.clone().thinned(3).ticks;
+        assert!((2..=3).contains(&thinned.len()) && thinned[0] == axis.ticks[0], "{thinned:?}");
+        assert_eq!(axis.clone().thinned(0).ticks.len(), 2);
     }
 
     #[test]

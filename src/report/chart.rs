@@ -66,6 +66,8 @@ const PANEL_TITLE_STRIP: i32 = 56;
 const STACKED_LEFT: i32 = 190;
 const X_STRIP: i32 = 108;
 const BETWEEN_PANELS: i32 = 64;
+/// The least room between two labels of a horizontal axis.
+const BETWEEN_LABELS: i32 = 24;
 /// Right of the plot, where nothing is named there: room for half of the last tick's label.
 const RIGHT_MARGIN: i32 = 104;
 /// A curve with more points than this is marked at some only.
@@ -128,6 +130,8 @@ impl Chart {
             let (curves, labels, y_axis) = (&shown[index], lefts[index], &y_axes[index]);
             x += labels;
             let x_axis = Axis::spanning(panel.x_scale, x_padding(panel.x_scale), curves.iter().flatten().map(|p| p.x));
+            let label = widest(&x_axis.labels()) + BETWEEN_LABELS;
+            let x_axis = x_axis.thinned(usize::try_from(width / label).unwrap_or(0));
             let frame = area.clone().shrink((x - labels, top), (width + labels, height + X_STRIP));
             let mut chart = ChartBuilder::on(&frame);
             chart.x_label_area_size(X_STRIP).y_label_area_size(labels);

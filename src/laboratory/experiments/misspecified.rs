@@ -18,9 +18,9 @@ use super::replicates::Curves;
 use crate::bounds::{Claim, Measured, Rule, mean_with_limits};
 use crate::dense::{Matrix, dot};
 use crate::error::{Error, Result, check_count, check_nonnegative, check_positive};
-use crate::experiment::record::{Table, cell};
+use crate::experiment::record::Table;
 use crate::laboratory::picture::{Axis, Band, Center, Drawing, Layer, Panel, Picture};
-use crate::laboratory::{Bench, CONFIDENCE, Experiment, Findings, Pieces, Registered, Rows, Size, rounded, settings_of};
+use crate::laboratory::{Bench, CONFIDENCE, Experiment, Findings, Pieces, Registered, Rows, Size, cell, rounded, settings_of};
 use crate::model::FisherKind;
 use crate::rng::Key;
 

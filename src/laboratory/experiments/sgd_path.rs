@@ -16,9 +16,9 @@ use crate::bounds::{
     self_concordant_modulus,
 };
 use crate::error::{Error, Result, check_count, check_positive};
-use crate::experiment::record::{Table, cell};
+use crate::experiment::record::Table;
 use crate::laboratory::picture::{Axis, Band, Center, Drawing, Layer, Panel, Picture};
-use crate::laboratory::{Bench, CONFIDENCE, Experiment, Findings, Pieces, Registered, Rows, Size, rounded, settings_of};
+use crate::laboratory::{Bench, CONFIDENCE, Experiment, Findings, Pieces, Registered, Rows, Size, cell, rounded, settings_of};
 use crate::model::FisherKind;
 use crate::rng::Key;
 

@@ -11,10 +11,10 @@ use crate::curvature::{
     Approximation, CurvatureConfig, DiagonalConfig, FrequentDirectionsConfig, KfacConfig, NystromConfig, TestMatrix, WindowConfig,
 };
 use crate::error::{Error, Result, check_count, check_positive};
-use crate::experiment::record::{Table, cell};
+use crate::experiment::record::Table;
 use crate::gradient::GradientBlock;
 use crate::laboratory::picture::{Axis, Band, Center, Drawing, Layer, Panel, Picture};
-use crate::laboratory::{Bench, CONFIDENCE, Experiment, Findings, Pieces, Registered, Rows, Size, settings_of};
+use crate::laboratory::{Bench, CONFIDENCE, Experiment, Findings, Pieces, Registered, Rows, Size, cell, settings_of};
 use crate::par;
 use crate::rng::Key;
 

@@ -16,9 +16,9 @@ use self::probabilistic::{BERNSTEIN, HYPERGRADIENT, LIMITS, Population, RADIUS, 
 use self::tally::{COLUMNS, Counts, Statement, Tally};
 use crate::bounds::{Claim, FailureRate, Measured, Rule};
 use crate::error::{Error, Result, check_count};
-use crate::experiment::record::{Table, cell};
+use crate::experiment::record::Table;
 use crate::laboratory::picture::{Axis, Band, Drawing, Layer, Panel, Picture};
-use crate::laboratory::{Bench, CONFIDENCE, Experiment, Findings, Pieces, Registered, Size, settings_of};
+use crate::laboratory::{Bench, CONFIDENCE, Experiment, Findings, Pieces, Registered, Size, cell, settings_of};
 use crate::par;
 use crate::rng::Key;
 

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use crate::error::Result;
-use crate::experiment::record::{Table, cell};
-use crate::laboratory::Rows;
+use crate::experiment::record::Table;
+use crate::laboratory::{Rows, cell};
 
 /// Bins of a decade: neighbouring ones differ by 12 %.
 const PER_DECADE: f64 = 20.0;

@@ -8,9 +8,9 @@ use crate::bounds::{Claim, InverseErrors, Measured, Rule, SampledErrors, compose
 use crate::curvature::{Approximation, CurvatureConfig, FrequentDirectionsConfig, NystromConfig};
 use crate::dense::{Cholesky, Matrix, axpy, difference, eigh, matvec, norm};
 use crate::error::{Error, Result};
-use crate::experiment::record::{Table, cell};
+use crate::experiment::record::Table;
 use crate::laboratory::picture::{Axis, Band, Center, Drawing, Layer, Panel, Picture};
-use crate::laboratory::{Bench, Findings, Registered, Rows};
+use crate::laboratory::{Bench, Findings, Registered, Rows, cell};
 use crate::model::FisherKind;
 use crate::oracle::exact_inverse_hvp;
 use crate::problem::Problem;

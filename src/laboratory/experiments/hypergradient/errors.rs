@@ -9,11 +9,11 @@ use crate::curvature::{CurvatureConfig, DenseConfig, FrequentDirectionsConfig, N
 use crate::dense::{Cholesky, dot, matmul, matvec, norm, relative_error};
 use crate::error::{Error, Result};
 use crate::experiment::hypergradient_errors::{Config, Estimate, Reference};
-use crate::experiment::record::{Table, cell};
+use crate::experiment::record::Table;
 use crate::inverse::{NeumannStep, SolveOptions};
 use crate::laboratory::experiments::replicates::{Curves, largest, mean};
 use crate::laboratory::picture::{Axis, Band, Center, Drawing, Layer, Panel, Picture};
-use crate::laboratory::{Bench, Findings, Registered, Rows};
+use crate::laboratory::{Bench, Findings, Registered, Rows, cell};
 use crate::model::FisherKind;
 use crate::samples::Batch;
 

@@ -181,7 +181,7 @@ struct Row<'a> {
 
 impl Row<'_> {
     fn push(&self, rows: &mut Rows, seconds: f64) {
-        use crate::experiment::record::cell;
+        use crate::laboratory::cell;
         let names = [self.part, self.problem, self.estimator, self.fisher, self.setting, self.quantity].map(str::to_owned);
         let counts = [self.x.to_string(), self.replicate.to_string()];
         rows.push_timed(names.into_iter().chain(counts).chain([self.value, self.bound].map(cell)), seconds);

@@ -11,10 +11,10 @@ use crate::curvature::{
 };
 use crate::dense::{dot, relative_error};
 use crate::error::Result;
-use crate::experiment::record::{Table, cell};
+use crate::experiment::record::Table;
 use crate::laboratory::experiments::replicates::{Curves, largest, mean};
 use crate::laboratory::picture::{Axis, Band, Drawing, Layer, Panel, Picture};
-use crate::laboratory::{Bench, Findings, Registered, Rows};
+use crate::laboratory::{Bench, Findings, Registered, Rows, cell};
 use crate::model::{FisherKind, Weighted};
 use crate::samples::Batch;
 

@@ -9,12 +9,12 @@ use crate::curvature::{
 };
 use crate::dense::{Cholesky, Matrix, eigh, matmul, relative_error};
 use crate::error::Result;
-use crate::experiment::record::{Table, cell};
+use crate::experiment::record::Table;
 use crate::gradient::{DenseRows, GradientBlock};
 use crate::inverse::KnownCurvature;
 use crate::laboratory::experiments::replicates::largest;
 use crate::laboratory::picture::{Axis, Band, Center, Drawing, Layer, Panel, Picture};
-use crate::laboratory::{Bench, Findings, Registered, Rows};
+use crate::laboratory::{Bench, Findings, Registered, Rows, cell};
 
 /// The part's name in the table.
 const PART: &str = "cost";

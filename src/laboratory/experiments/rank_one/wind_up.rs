@@ -8,11 +8,11 @@ use crate::bounds::{Claim, Measured, Rule, slope_with_limits};
 use crate::curvature::{CurvatureConfig, RankOneSmoothedConfig};
 use crate::dense::{Cholesky, Matrix, dot, matmul, matvec, relative_error};
 use crate::error::{Result, Status};
-use crate::experiment::record::{Table, cell};
+use crate::experiment::record::Table;
 use crate::inverse::KnownCurvature;
 use crate::laboratory::experiments::replicates::{Curves, largest, mean};
 use crate::laboratory::picture::{Axis, Band, Center, Drawing, Layer, Panel, Picture};
-use crate::laboratory::{Bench, CONFIDENCE, Findings, Registered, Rows};
+use crate::laboratory::{Bench, CONFIDENCE, Findings, Registered, Rows, cell};
 use crate::model::{FisherKind, Weighted};
 use crate::samples::Batch;
 
