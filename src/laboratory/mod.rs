@@ -41,6 +41,16 @@ pub enum Size {
     Full,
 }
 
+impl Size {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Quick => "quick",
+            Self::Full => "full",
+        }
+    }
+}
+
 /// What an experiment works with besides its settings.
 #[derive(Clone, Copy)]
 pub struct Bench<'a> {
