@@ -35,6 +35,16 @@ pub enum Size {
     Full,
 }
 
+impl Size {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Quick => "quick",
+            Self::Full => "full",
+        }
+    }
+}
+
 /// What an experiment works with besides its settings.
 #[derive(Clone, Copy)]
 pub struct Bench<'a> {
@@ -165,9 +175,9 @@ pub fn settings_of<T: Serialize>(settings: &T) -> Result<toml::Table> {
     toml::Table::try_from(settings).map_err(|e| Error::Numerical { operation: "writing TOML", reason: e.to_string() })
 }
 
-/// A measured number as it stands in a table: seven digits, more than any replicate knows.
+/// A measured number as it stands in a table: five digits, more than any replicate knows.
 pub fn rounded(value: f64) -> String {
-    format!("{value:.6e}")
+    format!("{value:.4e}")
 }
 
 /// A line of the registry.

@@ -230,3 +230,97 @@ fn bars(table: &Table, title: &str, label: &str, [bar, part, length]: [&String; 
     let parts = parts.iter().enumerate().map(|(index, name)| (name.clone(), Fill::nth(index))).collect();
     Bars { title: title.to_owned(), x_label: label.to_owned(), parts, bars }.svg()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::laboratory::Size;
+    use crate::laboratory::picture::{Axis, Panel as Described};
+    use crate::laboratory::record::{Manifest, Report, timing_table, verdict_table};
+
+    fn table(columns: &[&str], rows: &[&[&str]]) -> Table {
+        let mut table = Table::new(columns.iter().copied());
+        rows.iter().for_each(|row| table.push(row.iter()).unwrap());
+        table
+    }
+
+    /// A record of one experiment `e` whose three rows are timed, with one picture.
+    fn record(drawing: Drawing) -> Record {
+        let picture = picture::Picture { file: "p".into(), title: "t".into(), caption: "c.".into(), drawing };
+        let report = Report { name: "e".into(), about: "a".into(), tables: vec!["e".into()], pictures: vec![picture] };
+        let mut timings = timing_table();
+        timings.push(["e", "0", "", "9.0"]).unwrap();
+        ["0.5", "1.5", "4.0"].iter().enumerate().for_each(|(i, s)| timings.push(["e", "0", &i.to_string(), s]).unwrap());
+        let rows = table(&["kind", "n", "y"], &[&["a", "1", "2"], &["a", "1", "8"], &["b", "3", "0"]]);
+        Record {
+            manifest: Manifest { experiments: vec![report], ..Manifest::new(String::new(), Size::Quick, BTreeMap::new()) },
+            tables: BTreeMap::from([("e".into(), rows)]),
+            verdicts: verdict_table(),
+            timings,
+        }
+    }
+
+    fn curves_of(layers: Vec<Layer>, y: Axis) -> Drawing {
+        let panel = Described { title: "panel".into(), x: Axis::log("n (count)"), layers, verticals: vec![(1.0, "here".into())] };
+        Drawing::Curves { y, panels: vec![panel] }
+    }
+
+    fn points(layer: &Layer) -> Vec<NamedCurve> {
+        let record = record(curves_of(vec![], Axis::linear("y")));
+        layer_curves(&record, layer, (Scale::Log, Scale::Linear), &mut 0).unwrap()
+    }
+
+    #[test]
+    fn curves_run_where_they_are_said_to_and_bands_lie_where_they_are_said_to() {
+        let layer = Layer::new("e", "n", "y").by("kind").named("kind {kind}");
+        for (center, expected) in
+            [(Center::Mean, 5.0), (Center::Geometric, 4.0), (Center::RootMeanSquare, 34_f64.sqrt()), (Center::Median, 2.0)]
+        {
+            let found = points(&layer.clone().center(center).band(Band::Range));
+            let (name, values, first) = &found[0];
+            assert_eq!((name.as_str(), values.as_slice(), found.len()), ("kind a", &["a".to_owned()][..], 2));
+            let Stat { mean, min, max, .. } = first[0].stat;
+            assert!((mean - expected).abs() < 1e-12 && (min, max) == (2.0, 8.0), "{center:?}: {mean}, {min}, {max}");
+        }
+        let only = points(&layer.clone().only("kind", "b"));
+        assert_eq!((only.len(), only[0].2[0].x, only[0].2[0].stat.mean), (1, 3.0, 0.0));
+        // Seconds of rows are a column like any other; those of whole pieces are not.
+        let timed = points(&Layer::new("e", "seconds", "y"));
+        assert_eq!(timed[0].2.iter().map(|p| p.x).collect::<Vec<_>>(), [0.5, 1.5, 4.0]);
+        let columns = points(&layer.band(Band::Columns("n".into(), "y".into())));
+        let Stat { min, max, .. } = columns[0].2[0].stat;
+        assert_eq!((min, max), (1.0, 5.0));
+    }
+
+    #[test]
+    fn a_picture_names_what_it_shows_and_owns_up_to_what_it_cannot() {
+        let measured = Layer::new("e", "n", "y").by("kind").named("kind {kind}");
+        let theory = measured.clone().theory().named("theory");
+        let record = record(curves_of(vec![theory, measured], Axis::log("y (unit)")));
+        let [picture] = &pictures(&record).unwrap()[..] else { panic!() };
+        let document = roxmltree::Document::parse(&picture.svg).unwrap();
+        let texts: Vec<&str> = document.descendants().filter_map(|node| node.text()).map(str::trim).collect();
+        for expected in ["t", "panel", "n (count)", "y (unit)", "here", "kind a", "theory"] {
+            assert!(texts.contains(&expected), "{expected} in {texts:?}");
+        }
+        assert!(!texts.contains(&"kind b"), "0 has no place on a logarithmic axis");
+        assert_eq!(picture.caption, "c. Without a place on the axes, and left out: 2.");
+    }
+
+    #[test]
+    fn bars_are_stacked_from_means() {
+        let bars =
+            Drawing::Bars { table: "e".into(), bar: "kind".into(), part: "n".into(), length: "y".into(), label: "y (unit)".into() };
+        let svg = &pictures(&record(bars)).unwrap()[0].svg;
+        let document = roxmltree::Document::parse(svg).unwrap();
+        let texts: Vec<&str> = document.descendants().filter_map(|node| node.text()).map(str::trim).collect();
+        assert!(["a", "b", "1", "3", "5", "y (unit)"].iter().all(|text| texts.contains(text)), "{texts:?}");
+    }
+
+    #[test]
+    fn a_picture_of_what_is_not_there_is_refused() {
+        for layer in [Layer::new("other", "n", "y"), Layer::new("e", "m", "y"), Layer::new("e", "kind", "y")] {
+            assert!(pictures(&record(curves_of(vec![layer], Axis::linear("y")))).is_err());
+        }
+    }
+}

@@ -7,7 +7,6 @@ use super::number::{self, capitalised, humanised};
 use super::page::STYLE;
 use crate::error::Result;
 use crate::experiment::record::Table;
-use crate::laboratory::Size;
 use crate::laboratory::record::{Record, Report};
 
 const TITLE: &str = "The error-bound laboratory";
@@ -64,7 +63,7 @@ pub fn render(record: &Record, pictures: &[Picture]) -> Result<String> {
                 p { (counts(record)?) ". A claim and its rule are written down before anything is measured; a claim that fails is a finding." }
                 dl {
                     dt { "nhgd" } dd { "version " (manifest.nhgd_version) }
-                    dt { "size" } dd { (match manifest.size { Size::Quick => "quick", Size::Full => "full" }) }
+                    dt { "size" } dd { (manifest.size.name()) }
                     dt { "threads" } dd { (manifest.threads) }
                     dt { "seconds" } dd { (number::significant(seconds(record, None)?, 3)) " of all pieces, one after the other" }
                     @for (name, value) in &manifest.machine { dt { (humanised(name)) } dd { (value) } }

@@ -9,7 +9,7 @@ use resvg::usvg::{Options, Tree};
 
 use crate::error::{Error, Result};
 
-/// The picture in the pixels of its view box: twice its nominal size, as print wants it.
+/// The picture with one and a half pixels to that of its nominal size: 400 an inch where it is a column of a paper.
 ///
 /// # Errors
 /// [`Error::Numerical`] for text that is no SVG.
@@ -20,7 +20,7 @@ pub fn png(svg: &str) -> Result<Vec<u8>> {
     fonts.set_sans_serif_family("DejaVu Sans");
     let options = Options { fontdb: Arc::new(fonts), ..Options::default() };
     let tree = Tree::from_str(svg, &options).map_err(|e| failed(e.to_string()))?;
-    const SCALE: f32 = 2.0;
+    const SCALE: f32 = 1.5;
     let pixels = |length: f32| (length * SCALE).round() as u32;
     let size = (pixels(tree.size().width()), pixels(tree.size().height()));
     let mut pixmap = Pixmap::new(size.0, size.1).ok_or_else(|| failed(format!("no room for {} × {} pixels", size.0, size.1)))?;

@@ -50,7 +50,7 @@ impl Registered for FisherConsistency {
     fn sized(size: Size) -> Self {
         let (rows, replicates) = match size {
             Size::Quick => (vec![100, 300, 1000, 3000, 10_000, 30_000], 200),
-            Size::Full => (vec![100, 300, 1000, 3000, 10_000, 30_000, 100_000, 300_000], 400),
+            Size::Full => (vec![100, 300, 1000, 3000, 10_000, 30_000, 100_000, 300_000], 250),
         };
         Self {
             rows,
@@ -98,7 +98,7 @@ impl FisherConsistency {
         for (kind, errors) in FisherKind::ALL.into_iter().zip(errors) {
             for (n, error) in self.rows.iter().zip(errors) {
                 let names = [model.to_owned(), kind.name().to_owned(), replicate.to_string(), n.to_string()];
-                rows.push(names.into_iter().chain([error, error / population.norm()].map(rounded)));
+                rows.push(names.into_iter().chain([rounded(error / population.norm())]));
             }
         }
         Ok(rows)
@@ -186,7 +186,7 @@ impl Experiment for FisherConsistency {
     }
 
     fn columns(&self) -> &'static [&'static str] {
-        &["model", "fisher", "replicate", "n", "error", "relative_error"]
+        &["model", "fisher", "replicate", "n", "relative_error"]
     }
 
     fn pieces(&self) -> usize {
@@ -212,25 +212,24 @@ impl Experiment for FisherConsistency {
 
     fn measure(&self, bench: Bench<'_>, rows: &Table) -> Result<Findings> {
         let mut findings = Findings::default();
-        let mut theory = Table::new(["model", "fisher", "n", "error", "relative_error"]);
+        let mut theory = Table::new(["model", "fisher", "n", "relative_error"]);
         for (model, kind) in settings() {
             let truth = self.truth(model, bench.key)?;
             let (scatter, size) = (truth.scatter(kind)?, truth.hessian()?.norm());
-            let curves = Curves::read(rows, &[("model", model), ("fisher", kind.name())], "n", "error")?;
+            let curves = Curves::read(rows, &[("model", model), ("fisher", kind.name())], "n", "relative_error")?;
             let fitted = curves.between(self.slope_from as f64, f64::INFINITY);
             findings.measured.push(fitted.slope()?.into());
             // One number a replicate, so that the points of a stream count once.
             let constant = |errors: &Vec<f64>| {
-                let squares = curves.x.iter().zip(errors).map(|(n, error)| n * error * error / scatter);
+                let squares = curves.x.iter().zip(errors).map(|(n, error)| n * (error * size).powi(2) / scatter);
                 squares.sum::<f64>() / errors.len() as f64
             };
             let constants: Vec<f64> = curves.y.iter().map(constant).collect();
             let (value, half) = mean_with_limits("replicates", &constants, CONFIDENCE)?;
             findings.measured.push(Measured { value, low: value - half, high: value + half });
             for n in &curves.x {
-                let error = (scatter / n).sqrt();
                 let cells = [model.to_owned(), kind.name().to_owned()];
-                theory.push(cells.into_iter().chain([*n, error, error / size].map(cell)))?;
+                theory.push(cells.into_iter().chain([*n, (scatter / n).sqrt() / size].map(cell)))?;
             }
         }
         findings.tables.push((format!("{}-theory", Self::NAME), theory));

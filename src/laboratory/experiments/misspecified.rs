@@ -50,6 +50,8 @@ pub struct Misspecified {
     pub true_variance: f64,
     /// The features that the model does not see.
     pub missing: usize,
+    /// The standard deviation of their coefficients.
+    pub missing_effect: f64,
     /// λ.
     pub ridge: f64,
 }
@@ -61,8 +63,8 @@ impl Registered for Misspecified {
 
     fn sized(size: Size) -> Self {
         let (rows, replicates) = match size {
-            Size::Quick => (vec![100, 300, 1000, 3000, 10_000, 30_000, 100_000], 100),
-            Size::Full => (vec![100, 300, 1000, 3000, 10_000, 30_000, 100_000, 300_000], 200),
+            Size::Quick => (vec![100, 300, 1000, 3000, 10_000, 30_000, 100_000], 80),
+            Size::Full => (vec![100, 300, 1000, 3000, 10_000, 30_000, 100_000, 300_000], 120),
         };
         Self {
             rows,
@@ -76,6 +78,7 @@ impl Registered for Misspecified {
             assumed_variance: 0.5,
             true_variance: 1.0,
             missing: 2,
+            missing_effect: 0.5,
             ridge: 0.01,
         }
     }
@@ -141,7 +144,7 @@ impl Scene {
                 let mut variance = settings.true_variance;
                 if way == Way::MissingFeatures {
                     let mut stream = key.named("missing features").stream();
-                    let effect = stream.normals(settings.missing);
+                    let effect: Vec<f64> = stream.normals(settings.missing).iter().map(|x| settings.missing_effect * x).collect();
                     means.iter_mut().for_each(|mean| *mean += dot(&stream.normals(settings.missing), &effect));
                     variance = settings.assumed_variance;
                 }
@@ -198,6 +201,7 @@ impl Experiment for Misspecified {
             return Err(Error::argument("label_noise", "a share from 0 to 1", self.label_noise));
         }
         check_count("missing", self.missing)?;
+        check_positive("missing_effect", self.missing_effect)?;
         check_positive("tolerance", self.tolerance)?;
         check_positive("assumed_variance", self.assumed_variance)?;
         check_nonnegative("true_variance", self.true_variance)?;

@@ -12,7 +12,7 @@ use super::logistic::Logistic;
 use super::replicates::Curves;
 use crate::bilevel::StepSize;
 use crate::bounds::{
-    self, Claim, InnerSgd, Iterates, Measured, PathBound, PathRows, Quantile, Rule, mean_with_limits, quantile_with_limits,
+    self, Claim, InnerSgd, Iterates, Measured, PathRows, Quantile, Rule, mean_with_limits, quantile_with_limits,
     self_concordant_modulus,
 };
 use crate::error::{Error, Result, check_count, check_positive};
@@ -65,7 +65,7 @@ impl Registered for SgdPath {
     fn sized(size: Size) -> Self {
         let (steps, replicates, constant_replicates) = match size {
             Size::Quick => (vec![30, 100, 300, 1000, 3000, 10_000, 30_000], 1500, 300),
-            Size::Full => (vec![30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000, 300_000], 3000, 400),
+            Size::Full => (vec![30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000, 300_000], 1500, 200),
         };
         Self {
             steps,
@@ -114,9 +114,9 @@ impl SgdPath {
         std::iter::once(decaying).chain(self.constant_steps.iter().map(constant)).collect()
     }
 
-    /// The bounds of ‖Ĥ_k − H‖/‖H‖ and of ‖Ĥ_k⁻¹ − H⁻¹‖/‖H⁻¹‖ with probability 1 − δ by `bounds::sgd_path`, in the population's constants: unit
-    /// features, θ_0 = 0, θ and θ* in the ball.
-    fn bounds(&self, logistic: &Logistic, step: StepSize, k: usize, delta: f64) -> Result<[f64; 2]> {
+    /// The bound of ‖Ĥ_k − H‖/‖H‖ with probability 1 − δ by `bounds::sgd_path`, in the population's constants: unit features, θ_0 = 0, θ and θ* in
+    /// the ball.
+    fn bound(&self, logistic: &Logistic, step: StepSize, k: usize, delta: f64) -> Result<f64> {
         let distance = self.truth_norm + self.ball;
         let iterates = Iterates::new(InnerSgd {
             strong_convexity: self_concordant_modulus(logistic.least, distance)?,
@@ -129,8 +129,13 @@ impl SgdPath {
         let rows = PathRows::logistic(FisherKind::Empirical, 1.0)?;
         let path = bounds::SgdPath::new(rows, self.dim, logistic.greatest, Some(iterates))?.after(k, delta)?;
         // βI/k comes on top.
-        let path = PathBound { drift: path.drift + self.beta / k as f64, ..path };
-        Ok([path.total() / logistic.greatest, path.inverse(logistic.least, 0.0)? * logistic.least])
+        Ok((path.total() + self.beta / k as f64) / logistic.greatest)
+    }
+
+    /// Where the bound is drawn: at the steps, and further than anyone walks.
+    fn bound_steps(&self) -> Vec<usize> {
+        let further = [100_000, 300_000, 1_000_000, 3_000_000, 10_000_000].into_iter().filter(|&k| k > self.last());
+        self.steps.iter().copied().chain(further).collect()
     }
 
     fn last(&self) -> usize {
@@ -171,16 +176,18 @@ impl Tables {
         Self {
             theory: Table::new(["schedule", "k", "frobenius_error"]),
             local_slopes: Table::new(["schedule", "k_from", "k_to", "k", "slope", "low", "high", "claimed"]),
-            quantiles: Table::new(["schedule", "k", "delta", "log_inverse_delta", "quantile", "low", "high", "growth"]),
-            bounds: Table::new([
+            quantiles: Table::new([
                 "schedule",
                 "k",
                 "delta",
+                "log_inverse_delta",
+                "quantile",
+                "low",
+                "high",
+                "growth",
                 "hessian_quantile",
-                "hessian_bound",
-                "inverse_quantile",
-                "inverse_bound",
             ]),
+            bounds: Table::new(["schedule", "k", "delta", "bound"]),
         }
     }
 
@@ -205,30 +212,14 @@ impl Tables {
         Ok(())
     }
 
-    fn add_quantiles(&mut self, name: &str, errors: &Curves, deltas: &[f64]) -> Result<()> {
-        for (i, &k) in errors.x.iter().enumerate() {
-            let first = quantile(&errors.at(i), deltas[0])?;
-            for &delta in deltas {
-                let Quantile { value, lower, upper } = quantile(&errors.at(i), delta)?;
-                let predicted = first.value * growth(delta, deltas[0]);
-                push(&mut self.quantiles, name, &[k, delta, -delta.ln(), value, lower, upper, predicted])?;
-            }
-        }
-        Ok(())
-    }
-
-    fn add_bounds(
-        &mut self,
-        name: &str,
-        (inverse, hessian): (&Curves, &Curves),
-        deltas: &[f64],
-        bounds: impl Fn(usize, f64) -> Result<[f64; 2]>,
-    ) -> Result<()> {
+    fn add_quantiles(&mut self, name: &str, (inverse, hessian): (&Curves, &Curves), deltas: &[f64]) -> Result<()> {
         for (i, &k) in inverse.x.iter().enumerate() {
+            let first = quantile(&inverse.at(i), deltas[0])?;
             for &delta in deltas {
-                let [hessian_bound, inverse_bound] = bounds(k as usize, delta)?;
-                let quantiles = [quantile(&hessian.at(i), delta)?.value, quantile(&inverse.at(i), delta)?.value];
-                push(&mut self.bounds, name, &[k, delta, quantiles[0], hessian_bound, quantiles[1], inverse_bound])?;
+                let Quantile { value, lower, upper } = quantile(&inverse.at(i), delta)?;
+                let predicted = first.value * growth(delta, deltas[0]);
+                let of_hessian = quantile(&hessian.at(i), delta)?.value;
+                push(&mut self.quantiles, name, &[k, delta, -delta.ln(), value, lower, upper, predicted, of_hessian])?;
             }
         }
         Ok(())
@@ -346,8 +337,7 @@ impl Experiment for SgdPath {
             let expected = |k: f64| Ok((logistic.scatter()? / k + floor * floor).sqrt() / logistic.inverse.norm());
             tables.add_theory(&name, &errors.x, expected)?;
             tables.add_local_slopes(&name, &errors, self.exponent)?;
-            tables.add_quantiles(&name, &errors, &self.deltas)?;
-            tables.add_bounds(&name, (&errors, &hessian), &self.deltas, |k, delta| self.bounds(&logistic, step, k, delta))?;
+            tables.add_quantiles(&name, (&errors, &hessian), &self.deltas)?;
 
             let target = expected(errors.x[last])?;
             let ratios: Vec<f64> = frobenius.at(last).iter().map(|error| (error / target).powi(2)).collect();
@@ -359,6 +349,9 @@ impl Experiment for SgdPath {
             }
             measured.push(errors.between(self.slope_from as f64, f64::INFINITY).slope()?.into());
             measured.push(ratio);
+            for (k, &delta) in self.bound_steps().into_iter().flat_map(|k| self.deltas.iter().map(move |delta| (k, delta))) {
+                push(&mut tables.bounds, &name, &[k as f64, delta, self.bound(&logistic, step, k, delta)?])?;
+            }
             let first = quantile(&errors.at(last), self.deltas[0])?;
             for &delta in self.rare() {
                 let Quantile { value, lower, upper } = quantile(&errors.at(last), delta)?;
@@ -458,24 +451,23 @@ impl Experiment for SgdPath {
                 file: stem("bounds"),
                 title: "The bound along inner SGD, and what it bounds".into(),
                 caption: format!(
-                    "Quantiles 1 − δ over {replicates} paths of the relative errors of Ĥₖ (left) and Ĥₖ⁻¹ (right) in the spectral norm, {decay}; \
-                     broken lines: the bounds that hold with probability 1 − δ, constants included. That of Ĥₖ⁻¹ is infinite where \
-                     that of Ĥₖ reaches λ_min(H)."
+                    "Quantiles 1 − δ over {replicates} paths of the relative error of Ĥₖ in the spectral norm, {decay}; broken lines: the \
+                     bound that holds with probability 1 − δ, all constants made explicit for this model, also where nothing was run. Of the \
+                     inverse it says something from where it is below λ_min(H)/‖H‖."
                 ),
                 drawing: Drawing::Curves {
-                    y: Axis::log("relative error (no unit)"),
-                    panels: [("Ĥₖ", "hessian"), ("Ĥₖ⁻¹", "inverse")]
-                        .map(|(title, column)| {
-                            let layer = |what: &str| {
-                                Layer::new(stem("bounds"), "k", format!("{column}_{what}")).only("schedule", DECAYING).by("delta")
-                            };
-                            panel(
-                                title,
-                                steps(),
-                                vec![layer("bound").theory().named("bound"), layer("quantile").named("δ = {delta}")],
-                            )
-                        })
-                        .into(),
+                    y: Axis::log("‖Ĥₖ − H‖ / ‖H‖ (no unit)"),
+                    panels: vec![panel(
+                        "",
+                        steps(),
+                        vec![
+                            Layer::new(stem("bounds"), "k", "bound").by("delta").theory().named("bound"),
+                            Layer::new(stem("quantiles"), "k", "hessian_quantile")
+                                .only("schedule", DECAYING)
+                                .by("delta")
+                                .named("δ = {delta}"),
+                        ],
+                    )],
                 },
             },
             Picture {
