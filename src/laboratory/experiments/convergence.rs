@@ -338,37 +338,24 @@ impl Experiment for Convergence {
     fn pictures(&self) -> Vec<Picture> {
         let largest = self.inner_steps.last().copied().unwrap_or(0);
         let y = Axis::log("mean of ‖∇Φ(v_t)‖² over t < T");
-        let steps = |method: &str| Panel {
-            title: method.to_owned(),
-            x: Axis::log("outer steps T (count)"),
-            layers: vec![
-                Layer::new(Self::NAME, "steps", "bound")
-                    .only("method", method)
-                    .only("inner_steps", largest.to_string())
-                    .theory()
-                    .named(format!("descent lemma, K = {largest}")),
-                Layer::new(Self::NAME, "steps", "average")
-                    .only("method", method)
-                    .by("inner_steps")
-                    .center(Center::Median)
-                    .band(Band::Quantiles(0.05, 0.95))
-                    .named("K = {inner_steps}"),
-            ],
-            verticals: vec![],
+        let averages = |method: &str, x: &str| {
+            Layer::new(Self::NAME, x, "average")
+                .only("method", method)
+                .by("inner_steps")
+                .center(Center::Median)
+                .band(Band::Quantiles(0.05, 0.95))
+                .named("K = {inner_steps}")
         };
-        let samples = |method: &str| Panel {
-            title: method.to_owned(),
-            x: Axis::log("samples of inner gradients (count)"),
-            layers: vec![
-                Layer::new(Self::NAME, "samples", "average")
-                    .only("method", method)
-                    .by("inner_steps")
-                    .center(Center::Median)
-                    .band(Band::Quantiles(0.05, 0.95))
-                    .named("K = {inner_steps}"),
-            ],
-            verticals: vec![],
+        let lemma = |method: &str| {
+            Layer::new(Self::NAME, "steps", "bound")
+                .only("method", method)
+                .only("inner_steps", largest.to_string())
+                .theory()
+                .named(format!("descent lemma, K = {largest}"))
         };
+        let panel = |method: &str, x: &str, layers| Panel { title: method.to_owned(), x: Axis::log(x), layers, verticals: vec![] };
+        let steps = |method| panel(method, "outer steps T (count)", vec![lemma(method), averages(method, "steps")]);
+        let samples = |method| panel(method, "samples of inner gradients (count)", vec![averages(method, "samples")]);
         let band = format!("Median of {} runs with a band from the 5 % to the 95 % quantile", self.replicates);
         vec![
             Picture {
