@@ -10,6 +10,7 @@ use crate::bilevel::MethodConfig;
 use crate::curvature::CurvatureConfig;
 use crate::error::Result;
 use crate::experiment::record::Table;
+use crate::laboratory::experiments::REGISTRY;
 use crate::model::FisherKind;
 use crate::problem::ProblemConfig;
 
@@ -17,7 +18,8 @@ pub(super) fn main(common: &Common) -> Result<ExitCode> {
     let registries =
         [("problem", ProblemConfig::REGISTRY), ("method", MethodConfig::REGISTRY), ("curvature", CurvatureConfig::REGISTRY)];
     let fisher = FisherKind::ALL.map(|kind| (kind.name(), kind.about()));
-    let all = registries.into_iter().chain([("fisher", fisher.as_slice())]);
+    let experiments: Vec<(&str, &str)> = REGISTRY.iter().map(|entry| (entry.name, entry.about)).collect();
+    let all = registries.into_iter().chain([("fisher", fisher.as_slice()), ("experiment", experiments.as_slice())]);
     if common.json {
         let entries =
             |list: &[(&str, &str)]| list.iter().map(|(name, about)| json!({ "name": name, "about": about })).collect::<Vec<_>>();

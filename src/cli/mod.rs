@@ -47,7 +47,7 @@ enum Verb {
     Sketch(sketch::Arguments),
     /// Compare every derivative and estimator with differences and the oracle
     Check(check::Arguments),
-    /// List the registered problems, methods and curvature families
+    /// List the registered problems, methods, curvature families, Fisher kinds and experiments
     List,
 }
 
