@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::Mutex;
@@ -237,6 +238,10 @@ fn json_has_every_claim_with_its_numbers_and_its_rule() {
     fs::remove_dir_all(&folder).unwrap();
 }
 
+fn is_csv(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "csv")
+}
+
 #[test]
 fn a_report_is_drawn_anew_from_tables_and_manifest_alone() {
     let folder = folder("report");
@@ -257,6 +262,21 @@ fn a_report_is_drawn_anew_from_tables_and_manifest_alone() {
     }
     assert!(nhgd(&["report", out.to_str().unwrap()]).status.success());
     assert_eq!(drawn(&out), first);
+    // The same from tables that were packed to be kept; a damaged one is named.
+    let tables: Vec<PathBuf> = fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().path()).filter(|path| is_csv(path)).collect();
+    for table in &tables {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        encoder.write_all(&fs::read(table).unwrap()).unwrap();
+        fs::write(table.with_extension("csv.gz"), encoder.finish().unwrap()).unwrap();
+        fs::rename(table, table.with_extension("kept")).unwrap();
+    }
+    assert!(nhgd(&["report", out.to_str().unwrap()]).status.success());
+    assert_eq!(drawn(&out), first);
+    fs::write(out.join("verdicts.csv.gz"), [0x1f, 0x8b, 8, 0]).unwrap();
+    let refused = nhgd(&["report", out.to_str().unwrap()]);
+    let error = String::from_utf8(refused.stderr).unwrap();
+    assert!(!refused.status.success() && error.lines().count() == 1 && error.contains("verdicts.csv.gz"), "{error}");
+    tables.iter().for_each(|table| fs::rename(table.with_extension("kept"), table).unwrap());
     // A picture whose column is gone is refused in a line.
     let table = fs::read_to_string(out.join("fisher-consistency.csv")).unwrap();
     fs::write(out.join("fisher-consistency.csv"), table.replacen("relative_error", "other", 1)).unwrap();

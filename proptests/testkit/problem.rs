@@ -285,7 +285,7 @@ fn a_surrogate_is_measured_by_itself_and_certifies_nothing() {
     let key = Key::new(3);
     let (v, theta) = (key.child(0).stream().normals(problem.outer_dim()), key.child(1).stream().normals(problem.inner_dim()));
     let rows = problem.scores(&v, &theta, Batch::All, FisherKind::Expected, key).unwrap();
-    let mut curvature = CurvatureConfig::default_of("frequent-directions").unwrap().build(problem.inner_dim(), key).unwrap();
+    let mut curvature = CurvatureConfig::default_of("dense").unwrap().build(problem.inner_dim(), key).unwrap();
     curvature.absorb(&rows).unwrap();
     let found = certified_nhgd(&problem, &v, &theta, &*curvature.approximate().unwrap(), 0.1, None).unwrap();
     assert_eq!((found.residual, found.total), (None, None));

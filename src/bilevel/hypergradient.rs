@@ -176,8 +176,8 @@ pub fn check_estimators(problem: &dyn Problem, key: Key) -> Result<Vec<Check>> {
         checks.push(check(&format!("hypergradient `nhgd`, {name}, expected Fisher of all rows = oracle"), estimate, 1e-8));
     }
     // Any sketch will do as a preconditioner: here of a few drawn rows, and small.
-    let mut curvature =
-        CurvatureConfig::Nystrom(NystromConfig { sketch_size: 8, ..Default::default() }).build(problem.inner_dim(), key)?;
+    let mut curvature = CurvatureConfig::Nystrom(NystromConfig { sketch_size: problem.inner_dim().min(8), ..Default::default() })
+        .build(problem.inner_dim(), key)?;
     let few: Vec<usize> = (0..problem.inner_samples().min(64)).collect();
     curvature.absorb(&problem.scores(&v, &theta, Batch::Indices(&few), FisherKind::Sampled, key)?)?;
     let options =

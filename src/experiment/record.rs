@@ -4,8 +4,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use flate2::read::GzDecoder;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -163,12 +165,20 @@ impl Table {
         writer.into_inner().map_err(|e| failed(&e))
     }
 
-    /// Reads a CSV file with a header line.
+    /// Reads a CSV file with a header line, or where there is none the same packed by gzip, as `.csv.gz`.
     ///
     /// # Errors
     /// [`Error::Io`] if it cannot be read, [`Error::Data`] if it is not such a file.
     pub fn read(path: &Path) -> Result<Self> {
-        let bytes = fs::read(path).map_err(|e| Error::io(path, "reading", e))?;
+        let packed = path.with_extension("csv.gz");
+        let bytes = if path.is_file() || !packed.is_file() {
+            fs::read(path).map_err(|e| Error::io(path, "reading", e))?
+        } else {
+            let file = fs::File::open(&packed).map_err(|e| Error::io(&packed, "reading", e))?;
+            let mut bytes = Vec::new();
+            GzDecoder::new(file).read_to_end(&mut bytes).map_err(|e| Error::data(&packed, e))?;
+            bytes
+        };
         let mut reader = csv::Reader::from_reader(bytes.as_slice());
         let bad = |e: csv::Error| Error::data(path, e);
         let columns = reader.headers().map_err(bad)?.iter().map(str::to_owned).collect();

@@ -25,7 +25,12 @@ use crate::rng::Key;
 /// The confidence of all limits in the laboratory.
 pub const CONFIDENCE: f64 = 0.95;
 
-/// A number as it stands in the tables of the laboratory: seven significant digits. Measurements are taken from the tables, and rounding
+/// A measured number as it stands in a table: five digits, more than any replicate knows.
+pub fn rounded(value: f64) -> String {
+    format!("{value:.4e}")
+}
+
+/// A computed number as it stands in a table: seven significant digits. Measurements are taken from the tables, and rounding
 /// keeps order, so that what was at most a bound still is.
 pub fn cell(value: f64) -> String {
     crate::experiment::record::cell(format!("{value:.6e}").parse().unwrap_or(value))
@@ -179,11 +184,6 @@ pub trait Registered: Experiment + Serialize + DeserializeOwned + 'static {
 /// [`Error::Numerical`].
 pub fn settings_of<T: Serialize>(settings: &T) -> Result<toml::Table> {
     toml::Table::try_from(settings).map_err(|e| Error::Numerical { operation: "writing TOML", reason: e.to_string() })
-}
-
-/// A measured number as it stands in a table: five digits, more than any replicate knows.
-pub fn rounded(value: f64) -> String {
-    format!("{value:.4e}")
 }
 
 /// A line of the registry.
