@@ -202,7 +202,7 @@ impl Population {
         Err(Error::Numerical { operation: "minimizing the expected loss", reason })
     }
 
-    /// E[s] over x and the labels of the population's law.
+    /// E s over x and the labels of the population's law.
     pub fn gradient(&self, theta: &[f64]) -> Vec<f64> {
         let (p, n) = (self.points.nrows(), self.points.ncols());
         let mut sum = vec![0.0; theta.len()];
