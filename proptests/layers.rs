@@ -33,7 +33,7 @@ const EXEMPT: [&str; 2] = ["lib", "main"];
 const PLACES: [(&[&str], &[&str]); 9] = [
     (&["rand", "rand_distr", "rand_xoshiro"], &["rng.rs"]),
     (&["rayon"], &["par.rs"]),
-    (&["faer"], &["dense.rs"]),
+    (&["faer"], &["dense/"]),
     (&["statrs"], &["special.rs"]),
     (&["tempfile"], &["file.rs", "report/tests.rs"]),
     (&["zip"], &["curvature/file.rs"]),
@@ -394,8 +394,8 @@ fn an_upward_import_is_noticed_however_it_is_written() {
         ("bounds/mod.rs", "use crate::*;"),
         ("bounds/mod.rs", "use crate::Nowhere;"),
         ("unheard_of.rs", ""),
-        ("dense.rs", "#[cfg(test)]\nmod tests { use crate::cli; }\nuse crate::cli;"),
-        ("dense.rs", "#[cfg(test)]\nuse crate::rng;\nfn f(c: char) -> bool { c == '\"' }\nuse crate::cli;"),
+        ("dense/mod.rs", "#[cfg(test)]\nmod tests { use crate::cli; }\nuse crate::cli;"),
+        ("dense/mod.rs", "#[cfg(test)]\nuse crate::rng;\nfn f(c: char) -> bool { c == '\"' }\nuse crate::cli;"),
     ] {
         assert_eq!(upward_imports(file, source, &root).len(), 1, "{file}: {source}");
     }
@@ -425,7 +425,7 @@ fn a_misplaced_crate_is_noticed() {
         ("curvature/mod.rs", "use rand;"),
         ("par.rs", "fn f<R: ::rand_distr::Distribution<f64>>() {}"),
         ("rng/other.rs", "use rand_xoshiro as x;"),
-        ("dense.rs", "use {std::fmt, rayon::prelude::*};"),
+        ("dense/mod.rs", "use {std::fmt, rayon::prelude::*};"),
         ("rng.rs", "extern crate faer;"),
         ("experiment/runner.rs", "#[derive(clap::Parser)] struct A;"),
         ("report/tables.rs", "comfy_table::Table::new()"),
@@ -440,7 +440,7 @@ fn a_misplaced_crate_is_noticed() {
         ("rng.rs", "use rand::Rng; use rand_distr::StandardNormal; use rand_xoshiro::SplitMix64;"),
         ("par.rs", "use rayon::prelude::*;"),
         ("special.rs", "use statrs::distribution::StudentsT;"),
-        ("dense.rs", "use faer::Par; let x = matrix.faer(); self::faer(x); fn faer_mut() {}"),
+        ("dense/mod.rs", "use faer::Par; let x = matrix.faer(); self::faer(x); fn faer_mut() {}"),
         ("cli/run.rs", "use clap::Parser; use indicatif::ProgressBar; use comfy_table::Table;"),
         ("report/plots.rs", "use plotters::prelude::*; use maud::html;"),
         (

@@ -8,6 +8,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use flate2::read::GzDecoder;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -170,14 +171,14 @@ impl Table {
     /// # Errors
     /// [`Error::Io`] if it cannot be read, [`Error::Data`] if it is not such a file.
     pub fn read(path: &Path) -> Result<Self> {
-        let packed = path.with_extension("csv.gz");
-        let bytes = if path.is_file() || !packed.is_file() {
-            fs::read(path).map_err(|e| Error::io(path, "reading", e))?
-        } else {
-            let file = fs::File::open(&packed).map_err(|e| Error::io(&packed, "reading", e))?;
-            let mut bytes = Vec::new();
-            GzDecoder::new(file).read_to_end(&mut bytes).map_err(|e| Error::data(&packed, e))?;
-            bytes
+        let bytes = match packed(path) {
+            None => fs::read(path).map_err(|e| Error::io(path, "reading", e))?,
+            Some(packed) => {
+                let file = fs::File::open(&packed).map_err(|e| Error::io(&packed, "reading", e))?;
+                let mut bytes = Vec::new();
+                GzDecoder::new(file).read_to_end(&mut bytes).map_err(|e| Error::data(&packed, e))?;
+                bytes
+            }
         };
         let mut reader = csv::Reader::from_reader(bytes.as_slice());
         let bad = |e: csv::Error| Error::data(path, e);
@@ -186,6 +187,35 @@ impl Table {
             reader.records().map(|record| Ok(record.map_err(bad)?.iter().map(str::to_owned).collect())).collect::<Result<_>>()?;
         Ok(Self { columns, rows })
     }
+}
+
+/// The packed table that stands in the place of this one, if it does.
+fn packed(path: &Path) -> Option<PathBuf> {
+    let packed = path.with_extension("csv.gz");
+    (!path.is_file() && packed.is_file()).then_some(packed)
+}
+
+/// Reads a manifest whose `record_version` is this one; `go_on` says how to go on with a record that is not complete. The version is looked
+/// at first: another one may hold anything.
+///
+/// # Errors
+/// [`Error::Data`] if the folder holds no complete record of this version, [`Error::Io`] if the manifest cannot be read.
+pub(crate) fn read_manifest<M: DeserializeOwned>(folder: &Path, version: u32, go_on: &str) -> Result<M> {
+    #[derive(Deserialize)]
+    struct Versioned {
+        record_version: u32,
+    }
+    let path = folder.join(MANIFEST);
+    if !path.is_file() {
+        let hint = if folder.join(CHECKPOINT).exists() { format!("; go on with its run by `{go_on}`") } else { String::new() };
+        return Err(Error::data(folder, format_args!("no complete record here: it has no {MANIFEST}{hint}")));
+    }
+    let bytes = fs::read(&path).map_err(|e| Error::io(&path, "reading", e))?;
+    let Versioned { record_version } = serde_json::from_slice(&bytes).map_err(|e| Error::data(&path, e))?;
+    if record_version != version {
+        return Err(Error::data(&path, format_args!("record version {record_version}; this program reads version {version}")));
+    }
+    serde_json::from_slice(&bytes).map_err(|e| Error::data(&path, e))
 }
 
 /// A number as it stands in a table: the shortest text that reads back to the same bits.
@@ -331,20 +361,10 @@ impl Record {
     /// # Errors
     /// [`Error::Data`] if the folder holds no complete record of this version, [`Error::Io`] if a file cannot be read.
     pub fn read(folder: &Path) -> Result<Self> {
-        let path = folder.join(MANIFEST);
-        if !path.is_file() {
-            let hint = if folder.join(CHECKPOINT).exists() { "; go on with its run by `--resume`" } else { "" };
-            return Err(Error::data(folder, format_args!("no complete record here: it has no {MANIFEST}{hint}")));
-        }
-        let bytes = fs::read(&path).map_err(|e| Error::io(&path, "reading", e))?;
-        let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|e| Error::data(&path, e))?;
-        if manifest.record_version != RECORD_VERSION {
-            let found = manifest.record_version;
-            return Err(Error::data(&path, format_args!("record version {found}; this program reads version {RECORD_VERSION}")));
-        }
+        let manifest: Manifest = read_manifest(folder, RECORD_VERSION, "nhgd run --resume")?;
         let optional = |name: &str| {
             let path = folder.join(name);
-            if path.is_file() { Table::read(&path).map(Some) } else { Ok(None) }
+            if path.is_file() || packed(&path).is_some() { Table::read(&path).map(Some) } else { Ok(None) }
         };
         Ok(Self {
             rows: Table::read(&folder.join(ROWS))?,
@@ -359,6 +379,8 @@ impl Record {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     fn manifest() -> Manifest {
@@ -409,11 +431,43 @@ mod tests {
         assert_eq!(record.rows.distinct("method").unwrap().len(), 1);
     }
 
+    /// An optional table too: were it passed over, the record would read back with less in it.
+    #[test]
+    fn packed_tables_stand_for_those_that_are_not_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let writer = Writer::existing(dir.path());
+        let mut table = Table::new(["method", "x"]);
+        table.push(["a", "1"]).unwrap();
+        for name in [ROWS, TIMINGS, CHECKS] {
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+            encoder.write_all(&table.to_csv().unwrap()).unwrap();
+            fs::write(dir.path().join(name).with_extension("csv.gz"), encoder.finish().unwrap()).unwrap();
+        }
+        writer.finish(&manifest()).unwrap();
+        let record = Record::read(dir.path()).unwrap();
+        assert_eq!((&record.rows, record.checks.as_ref(), record.hypergradient_errors.as_ref()), (&table, Some(&table), None));
+        // A table as it is counts before a packed one.
+        writer.write(ROWS, &Table::new(["other"]).to_csv().unwrap()).unwrap();
+        assert_eq!(Record::read(dir.path()).unwrap().rows.columns(), ["other"]);
+    }
+
     #[test]
     fn a_newer_record_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let writer = Writer::existing(dir.path());
         writer.finish(&Manifest { record_version: RECORD_VERSION + 1, ..manifest() }).unwrap();
-        assert!(Record::read(dir.path()).unwrap_err().to_string().contains("this program reads version 1"));
+        let newer = |folder: &Path| Record::read(folder).unwrap_err().to_string().contains("this program reads version 1");
+        assert!(newer(dir.path()));
+        // Whatever else such a manifest holds.
+        fs::write(dir.path().join(MANIFEST), br#"{"record_version": 2, "seeds": "all"}"#).unwrap();
+        assert!(newer(dir.path()));
+    }
+
+    #[test]
+    fn an_unfinished_record_says_how_to_go_on() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(CHECKPOINT), b"").unwrap();
+        let said = Record::read(dir.path()).unwrap_err().to_string();
+        assert!(said.ends_with("go on with its run by `nhgd run --resume`"), "{said}");
     }
 }

@@ -11,7 +11,7 @@ use super::Size;
 use super::picture::Picture;
 use crate::bounds::{Claim, Judgement};
 use crate::error::{Error, Result};
-use crate::experiment::record::{CHECKPOINT, MANIFEST, Table, Writer, cell};
+use crate::experiment::record::{MANIFEST, Table, Writer, cell, read_manifest};
 
 /// The version of the layout on disk.
 pub const RECORD_VERSION: u32 = 1;
@@ -159,17 +159,7 @@ impl Record {
     /// # Errors
     /// [`Error::Data`] if the folder holds no complete record of this version, [`Error::Io`] if a file cannot be read.
     pub fn read(folder: &Path) -> Result<Self> {
-        let path = folder.join(MANIFEST);
-        if !path.is_file() {
-            let hint = if folder.join(CHECKPOINT).exists() { "; go on with it by `nhgd bounds --resume`" } else { "" };
-            return Err(Error::data(folder, format_args!("no complete record here: it has no {MANIFEST}{hint}")));
-        }
-        let bytes = fs::read(&path).map_err(|e| Error::io(&path, "reading", e))?;
-        let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|e| Error::data(&path, e))?;
-        if manifest.record_version != RECORD_VERSION {
-            let found = manifest.record_version;
-            return Err(Error::data(&path, format_args!("record version {found}; this program reads version {RECORD_VERSION}")));
-        }
+        let manifest: Manifest = read_manifest(folder, RECORD_VERSION, "nhgd bounds --resume")?;
         let stems = manifest.experiments.iter().flat_map(|report| &report.tables);
         let table = |stem: &String| Ok((stem.clone(), Table::read(&folder.join(format!("{stem}.csv")))?));
         Ok(Self {
