@@ -259,3 +259,15 @@ fn a_step_asks_for_as_many_samples_as_its_paper_says() {
         assert_eq!(counted.counts(), counts, "{name}");
     }
 }
+
+#[test]
+fn beyond_the_largest_dense_hessian_the_exact_method_takes_the_same_steps() {
+    let problems = specimens(Key::new(0)).unwrap();
+    for problem in problems.iter().filter(|problem| inner_step_size(problem.name()).is_some()) {
+        let dense = ExactConfig::default();
+        let iterative = ExactConfig { max_dense_dim: 1, tolerance: 1e-12, ..dense.clone() };
+        let [dense, iterative] =
+            [dense, iterative].map(|config| stepped(problem.as_ref(), &MethodConfig::Exact(config), 3).0.outer_var);
+        assert!(relative_error(&iterative, &dense) < 1e-9 && iterative != dense, "{}", problem.name());
+    }
+}

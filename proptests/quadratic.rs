@@ -211,6 +211,7 @@ fn the_exact_method_on_all_data_finds_the_minimizer() {
         batch_size: SampleCount::All,
         inner_step_size: StepSize::constant(0.6),
         outer_step_size: StepSize::constant(0.5),
+        ..Default::default()
     };
     let method = MethodConfig::Exact(exact).build().unwrap();
     let outcome = bilevel::run(&problem, method.as_ref(), Key::new(0), Stop::after(400), &mut ()).unwrap();
