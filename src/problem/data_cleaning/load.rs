@@ -38,8 +38,7 @@ impl DataCleaning {
                 part.features = scale.apply(&part.features)?;
             }
         }
-        let [mut noisy, validation, test] =
-            if config.has_intercept() { parts.map(with_intercept) } else { parts };
+        let [mut noisy, validation, test] = if config.has_intercept() { parts.map(with_intercept) } else { parts };
         let true_targets = noisy.targets.clone();
         let (labels, classes) = true_targets.as_classes()?;
         let corruption = corrupt_labels(labels, classes, config.corruption, key.named("corruption"))?;
