@@ -2,14 +2,32 @@
 //! the algorithm. The settings that all share have the same names everywhere: `batch_size`, `outer_batch_size`, `inner_step_size`,
 //! `outer_step_size`, and where a method has them `inner_steps`, `linear_steps` and `linear_step_size` (of the linear system H q = b).
 
+mod amigo;
+mod double_momentum;
 mod exact;
+mod mrbo;
 mod nhgd;
 pub(crate) mod parts;
+mod saba;
+mod series;
+mod soba;
+mod srba;
+mod stocbio;
+mod sustain;
+mod vrbo;
 
 use serde::{Deserialize, Serialize};
 
+pub use amigo::Config as AmigoConfig;
 pub use exact::Config as ExactConfig;
+pub use mrbo::Config as MrboConfig;
 pub use nhgd::{Config as NhgdConfig, CurvatureRows, Start};
+pub use saba::Config as SabaConfig;
+pub use soba::Config as SobaConfig;
+pub use srba::Config as SrbaConfig;
+pub use stocbio::Config as StocbioConfig;
+pub use sustain::Config as SustainConfig;
+pub use vrbo::Config as VrboConfig;
 
 use super::{Method, Observer, Phase, State};
 use crate::error::Result;
@@ -58,4 +76,12 @@ macro_rules! methods {
 methods! {
     Nhgd(nhgd::Nhgd): "natural hypergradient descent: an inverse Fisher sketch updated alongside the inner SGD";
     Exact(exact::Exact): "the same inner SGD with a dense Hessian solve at each outer step: the reference";
+    Soba(soba::Soba): "SOBA (Dagréou et al. 2022): v, θ and the linear system's variable change together, by SGD";
+    Amigo(amigo::Amigo): "AmIGO (Arbel & Mairal 2022): SGD loops on θ and on a warm-started linear system";
+    Stocbio(stocbio::Stocbio): "stocBIO (Ji et al. 2021): inner SGD, and Neumann's series with a fresh batch for each factor";
+    Saba(saba::Saba): "SABA (Dagréou et al. 2022): SOBA with SAGA's tables of every sample's terms";
+    Mrbo(mrbo::Mrbo): "MRBO (Yang et al. 2021): one loop with recursive momentum (STORM), Neumann's series";
+    Vrbo(vrbo::Vrbo): "VRBO (Yang et al. 2021): recursive differences with periodic full passes (SPIDER), Neumann's series";
+    Sustain(sustain::Sustain): "SUSTAIN (Khanduri et al. 2021): one loop with double momentum, Neumann's series cut at random";
+    Srba(srba::Srba): "SRBA (Dagréou et al. 2023): SOBA with recursive differences and periodic full passes (SARAH)";
 }
