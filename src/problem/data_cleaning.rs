@@ -5,9 +5,11 @@
 //!
 //! Column i of J = ∇²_{θv} g is (1/n) σ'(v_i) s_i.
 
+mod tables;
+
 use serde::{Deserialize, Serialize};
 
-use super::{Baseline, Constants, DataSource, OuterGradient, Problem};
+use super::{Baseline, Constants, DataSource, OuterGradient, Problem, SampleTables};
 use crate::data::{self, corrupt_labels};
 use crate::dense::{Matrix, axpy, dot, norm};
 use crate::error::{Error, Result, check_count, check_finite, check_len, check_positive};
@@ -358,6 +360,10 @@ impl Problem for DataCleaning {
         check_finite("direction", u)?;
         let weights = self.per_sample(v, batch, |i, v| sigmoid_slope(v) * u[i])?;
         self.model.gradient(self.weighted(batch, &weights), theta)
+    }
+
+    fn tables(&self) -> Box<dyn SampleTables + '_> {
+        Box::new(tables::Tables::new(self))
     }
 
     /// Row i is (1/n) σ'(v_i) s_i.
