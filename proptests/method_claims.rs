@@ -77,7 +77,7 @@ fn series_cut_off_at_random_are_the_first_terms_in_the_mean() {
         let problem = problem.as_ref();
         let (inner_step_size, outer_step_size) = (size(alpha), size(1.0));
         let bsa = BsaConfig {
-            linear_steps: TERMS,
+            linear_steps: TERMS as u64,
             batch_size: ALL,
             outer_batch_size: ALL,
             inner_step_size,
@@ -85,7 +85,7 @@ fn series_cut_off_at_random_are_the_first_terms_in_the_mean() {
             ..Default::default()
         };
         let ttsa = TtsaConfig {
-            linear_steps: TERMS,
+            linear_steps: TERMS as u64,
             batch_size: ALL,
             outer_batch_size: ALL,
             inner_step_size,

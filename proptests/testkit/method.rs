@@ -77,15 +77,39 @@ fn registered(name: &str, inner_step_size: StepSize, outer_step_size: StepSize) 
         "amigo" => {
             vec![MethodConfig::Amigo(bilevel::AmigoConfig { batch_size, inner_step_size, outer_step_size, ..Default::default() })]
         }
-        "stocbio" => {
-            vec![MethodConfig::Stocbio(bilevel::StocBioConfig {
-                batch_size,
-                inner_step_size,
-                outer_step_size,
-                ..Default::default()
-            })]
+        "stocbio" => vec![MethodConfig::Stocbio(bilevel::StocbioConfig {
+            batch_size,
+            inner_step_size,
+            outer_step_size,
+            ..Default::default()
+        })],
+        "saba" => {
+            vec![MethodConfig::Saba(bilevel::SabaConfig { batch_size, inner_step_size, outer_step_size, ..Default::default() })]
+        }
+        "mrbo" => {
+            vec![MethodConfig::Mrbo(bilevel::MrboConfig { batch_size, inner_step_size, outer_step_size, ..Default::default() })]
+        }
+        "vrbo" => {
+            vec![MethodConfig::Vrbo(bilevel::VrboConfig { batch_size, inner_step_size, outer_step_size, ..Default::default() })]
+        }
+        "sustain" => vec![MethodConfig::Sustain(bilevel::SustainConfig {
+            batch_size,
+            inner_step_size,
+            outer_step_size,
+            ..Default::default()
+        })],
+        "srba" => {
+            vec![MethodConfig::Srba(bilevel::SrbaConfig { batch_size, inner_step_size, outer_step_size, ..Default::default() })]
         }
         other => panic!("declare the settings of `{other}` here"),
+    }
+}
+
+/// Outer steps that the claim about Φ is made of: those of one loop change θ once in each.
+fn outer_steps(name: &str) -> u64 {
+    match name {
+        "soba" | "saba" | "srba" | "mrbo" | "sustain" => 300,
+        _ => 30,
     }
 }
 
@@ -95,7 +119,7 @@ fn every_registered_method_conforms_on_every_registered_problem() {
         let (inner, outer, reduction) = step_sizes(problem.name());
         for (name, _) in MethodConfig::REGISTRY {
             for config in registered(name, inner, outer) {
-                let claims = MethodClaims { steps: 30, reduction, randomness: Randomness::Drawn };
+                let claims = MethodClaims { steps: outer_steps(name), reduction, randomness: Randomness::Drawn };
                 let report = testkit::method(config.build().unwrap().as_ref(), problem.as_ref(), claims, Key::new(3));
                 println!("{}: {report}", problem.name());
                 report.assert_passes();
@@ -244,6 +268,183 @@ fn bad_settings_are_refused_by_name() {
             ("batch_size", exact(bilevel::ExactConfig { batch_size: SampleCount::Drawn(0), ..Default::default() })),
             ("inner_step_size", exact(bilevel::ExactConfig { inner_step_size: bad(-1.0), ..Default::default() })),
             ("outer_step_size", exact(bilevel::ExactConfig { outer_step_size: bad(f64::INFINITY), ..Default::default() })),
+            (
+                "batch_size",
+                MethodConfig::Soba(bilevel::SobaConfig { batch_size: SampleCount::Drawn(0), ..Default::default() }).build(),
+            ),
+            (
+                "outer_batch_size",
+                MethodConfig::Soba(bilevel::SobaConfig { outer_batch_size: SampleCount::Drawn(0), ..Default::default() }).build(),
+            ),
+            (
+                "inner_step_size",
+                MethodConfig::Soba(bilevel::SobaConfig { inner_step_size: bad(0.0), ..Default::default() }).build(),
+            ),
+            (
+                "linear_step_size",
+                MethodConfig::Soba(bilevel::SobaConfig { linear_step_size: Some(bad(f64::NAN)), ..Default::default() }).build(),
+            ),
+            (
+                "outer_step_size",
+                MethodConfig::Soba(bilevel::SobaConfig { outer_step_size: bad(-1.0), ..Default::default() }).build(),
+            ),
+            (
+                "batch_size",
+                MethodConfig::Amigo(bilevel::AmigoConfig { batch_size: SampleCount::Drawn(0), ..Default::default() }).build(),
+            ),
+            (
+                "outer_batch_size",
+                MethodConfig::Amigo(bilevel::AmigoConfig { outer_batch_size: SampleCount::Drawn(0), ..Default::default() }).build(),
+            ),
+            (
+                "inner_step_size",
+                MethodConfig::Amigo(bilevel::AmigoConfig { inner_step_size: bad(0.0), ..Default::default() }).build(),
+            ),
+            (
+                "linear_step_size",
+                MethodConfig::Amigo(bilevel::AmigoConfig { linear_step_size: Some(bad(f64::NAN)), ..Default::default() }).build(),
+            ),
+            (
+                "outer_step_size",
+                MethodConfig::Amigo(bilevel::AmigoConfig { outer_step_size: bad(-1.0), ..Default::default() }).build(),
+            ),
+            ("inner_steps", MethodConfig::Amigo(bilevel::AmigoConfig { inner_steps: 0, ..Default::default() }).build()),
+            ("linear_steps", MethodConfig::Amigo(bilevel::AmigoConfig { linear_steps: 0, ..Default::default() }).build()),
+            (
+                "batch_size",
+                MethodConfig::Stocbio(bilevel::StocbioConfig { batch_size: SampleCount::Drawn(0), ..Default::default() }).build(),
+            ),
+            (
+                "outer_batch_size",
+                MethodConfig::Stocbio(bilevel::StocbioConfig { outer_batch_size: SampleCount::Drawn(0), ..Default::default() })
+                    .build(),
+            ),
+            (
+                "inner_step_size",
+                MethodConfig::Stocbio(bilevel::StocbioConfig { inner_step_size: bad(0.0), ..Default::default() }).build(),
+            ),
+            (
+                "linear_step_size",
+                MethodConfig::Stocbio(bilevel::StocbioConfig { linear_step_size: Some(bad(f64::NAN)), ..Default::default() })
+                    .build(),
+            ),
+            (
+                "outer_step_size",
+                MethodConfig::Stocbio(bilevel::StocbioConfig { outer_step_size: bad(-1.0), ..Default::default() }).build(),
+            ),
+            ("inner_steps", MethodConfig::Stocbio(bilevel::StocbioConfig { inner_steps: 0, ..Default::default() }).build()),
+            ("linear_steps", MethodConfig::Stocbio(bilevel::StocbioConfig { linear_steps: 0, ..Default::default() }).build()),
+            (
+                "batch_size",
+                MethodConfig::Saba(bilevel::SabaConfig { batch_size: SampleCount::Drawn(0), ..Default::default() }).build(),
+            ),
+            (
+                "outer_batch_size",
+                MethodConfig::Saba(bilevel::SabaConfig { outer_batch_size: SampleCount::Drawn(0), ..Default::default() }).build(),
+            ),
+            (
+                "inner_step_size",
+                MethodConfig::Saba(bilevel::SabaConfig { inner_step_size: bad(0.0), ..Default::default() }).build(),
+            ),
+            (
+                "linear_step_size",
+                MethodConfig::Saba(bilevel::SabaConfig { linear_step_size: Some(bad(f64::NAN)), ..Default::default() }).build(),
+            ),
+            (
+                "outer_step_size",
+                MethodConfig::Saba(bilevel::SabaConfig { outer_step_size: bad(-1.0), ..Default::default() }).build(),
+            ),
+            ("max_bytes", MethodConfig::Saba(bilevel::SabaConfig { max_bytes: 0, ..Default::default() }).build()),
+            (
+                "batch_size",
+                MethodConfig::Mrbo(bilevel::MrboConfig { batch_size: SampleCount::Drawn(0), ..Default::default() }).build(),
+            ),
+            (
+                "outer_batch_size",
+                MethodConfig::Mrbo(bilevel::MrboConfig { outer_batch_size: SampleCount::Drawn(0), ..Default::default() }).build(),
+            ),
+            (
+                "inner_step_size",
+                MethodConfig::Mrbo(bilevel::MrboConfig { inner_step_size: bad(0.0), ..Default::default() }).build(),
+            ),
+            (
+                "linear_step_size",
+                MethodConfig::Mrbo(bilevel::MrboConfig { linear_step_size: Some(bad(f64::NAN)), ..Default::default() }).build(),
+            ),
+            (
+                "outer_step_size",
+                MethodConfig::Mrbo(bilevel::MrboConfig { outer_step_size: bad(-1.0), ..Default::default() }).build(),
+            ),
+            ("linear_steps", MethodConfig::Mrbo(bilevel::MrboConfig { linear_steps: 0, ..Default::default() }).build()),
+            ("momentum", MethodConfig::Mrbo(bilevel::MrboConfig { momentum: bad(1.5), ..Default::default() }).build()),
+            (
+                "batch_size",
+                MethodConfig::Vrbo(bilevel::VrboConfig { batch_size: SampleCount::Drawn(0), ..Default::default() }).build(),
+            ),
+            (
+                "outer_batch_size",
+                MethodConfig::Vrbo(bilevel::VrboConfig { outer_batch_size: SampleCount::Drawn(0), ..Default::default() }).build(),
+            ),
+            (
+                "inner_step_size",
+                MethodConfig::Vrbo(bilevel::VrboConfig { inner_step_size: bad(0.0), ..Default::default() }).build(),
+            ),
+            (
+                "linear_step_size",
+                MethodConfig::Vrbo(bilevel::VrboConfig { linear_step_size: Some(bad(f64::NAN)), ..Default::default() }).build(),
+            ),
+            (
+                "outer_step_size",
+                MethodConfig::Vrbo(bilevel::VrboConfig { outer_step_size: bad(-1.0), ..Default::default() }).build(),
+            ),
+            ("inner_steps", MethodConfig::Vrbo(bilevel::VrboConfig { inner_steps: 0, ..Default::default() }).build()),
+            ("linear_steps", MethodConfig::Vrbo(bilevel::VrboConfig { linear_steps: 0, ..Default::default() }).build()),
+            ("period", MethodConfig::Vrbo(bilevel::VrboConfig { period: Some(0), ..Default::default() }).build()),
+            (
+                "batch_size",
+                MethodConfig::Sustain(bilevel::SustainConfig { batch_size: SampleCount::Drawn(0), ..Default::default() }).build(),
+            ),
+            (
+                "outer_batch_size",
+                MethodConfig::Sustain(bilevel::SustainConfig { outer_batch_size: SampleCount::Drawn(0), ..Default::default() })
+                    .build(),
+            ),
+            (
+                "inner_step_size",
+                MethodConfig::Sustain(bilevel::SustainConfig { inner_step_size: bad(0.0), ..Default::default() }).build(),
+            ),
+            (
+                "linear_step_size",
+                MethodConfig::Sustain(bilevel::SustainConfig { linear_step_size: Some(bad(f64::NAN)), ..Default::default() })
+                    .build(),
+            ),
+            (
+                "outer_step_size",
+                MethodConfig::Sustain(bilevel::SustainConfig { outer_step_size: bad(-1.0), ..Default::default() }).build(),
+            ),
+            ("linear_steps", MethodConfig::Sustain(bilevel::SustainConfig { linear_steps: 0, ..Default::default() }).build()),
+            ("momentum", MethodConfig::Sustain(bilevel::SustainConfig { momentum: bad(1.5), ..Default::default() }).build()),
+            (
+                "batch_size",
+                MethodConfig::Srba(bilevel::SrbaConfig { batch_size: SampleCount::Drawn(0), ..Default::default() }).build(),
+            ),
+            (
+                "outer_batch_size",
+                MethodConfig::Srba(bilevel::SrbaConfig { outer_batch_size: SampleCount::Drawn(0), ..Default::default() }).build(),
+            ),
+            (
+                "inner_step_size",
+                MethodConfig::Srba(bilevel::SrbaConfig { inner_step_size: bad(0.0), ..Default::default() }).build(),
+            ),
+            (
+                "linear_step_size",
+                MethodConfig::Srba(bilevel::SrbaConfig { linear_step_size: Some(bad(f64::NAN)), ..Default::default() }).build(),
+            ),
+            (
+                "outer_step_size",
+                MethodConfig::Srba(bilevel::SrbaConfig { outer_step_size: bad(-1.0), ..Default::default() }).build(),
+            ),
+            ("period", MethodConfig::Srba(bilevel::SrbaConfig { period: Some(0), ..Default::default() }).build()),
         ],
     )
     .assert_passes();
@@ -251,14 +452,8 @@ fn bad_settings_are_refused_by_name() {
 
 #[test]
 fn bad_settings_of_the_methods_compared_with_are_refused_by_name() {
-    use bilevel::{
-        AidCgConfig, AmigoConfig, BomeConfig, BsaConfig, F2saConfig, FslaConfig, ItdConfig, NhgdPcgConfig, PzoboConfig, SobaConfig,
-        StocBioConfig, TtsaConfig,
-    };
+    use bilevel::{AidCgConfig, BomeConfig, BsaConfig, F2saConfig, FslaConfig, ItdConfig, NhgdPcgConfig, PzoboConfig, TtsaConfig};
     let (bad, none) = (StepSize::constant(-1.0), SampleCount::Drawn(0));
-    let soba = |config| MethodConfig::Soba(config).build();
-    let amigo = |config| MethodConfig::Amigo(config).build();
-    let stocbio = |config| MethodConfig::Stocbio(config).build();
     let pcg = |config| MethodConfig::NhgdPcg(config).build();
     let aid = |config| MethodConfig::AidCg(config).build();
     let itd = |config| MethodConfig::Itd(config).build();
@@ -287,12 +482,6 @@ fn bad_settings_of_the_methods_compared_with_are_refused_by_name() {
             ("linear_step_size", bsa(BsaConfig { linear_step_size: Some(bad), ..Default::default() })),
             ("linear_steps", ttsa(TtsaConfig { linear_steps: 0, ..Default::default() })),
             ("outer_batch_size", ttsa(TtsaConfig { outer_batch_size: none, ..Default::default() })),
-            ("linear_steps", amigo(AmigoConfig { linear_steps: 0, ..Default::default() })),
-            ("inner_steps", amigo(AmigoConfig { inner_steps: 0, ..Default::default() })),
-            ("linear_steps", stocbio(StocBioConfig { linear_steps: 0, ..Default::default() })),
-            ("linear_step_size", stocbio(StocBioConfig { linear_step_size: Some(bad), ..Default::default() })),
-            ("batch_size", soba(SobaConfig { batch_size: none, ..Default::default() })),
-            ("outer_step_size", soba(SobaConfig { outer_step_size: bad, ..Default::default() })),
             ("momentum", fsla(FslaConfig { momentum: StepSize::constant(1.5), ..Default::default() })),
             ("linear_step_size", fsla(FslaConfig { linear_step_size: Some(bad), ..Default::default() })),
             ("multiplier", f2sa(F2saConfig { multiplier: 0.0, ..Default::default() })),

@@ -13,7 +13,8 @@ pub use certified::{CertifiedHypergradient, InexactPoint, TotalErrors, certified
 pub use hypergradient::{Hypergradient, Sampling, cg, check_estimators, exact, neumann, nhgd, pcg};
 pub use methods::{
     AidCgConfig, AmigoConfig, BomeConfig, BsaConfig, CurvatureRows, ExactConfig, F2saConfig, FslaConfig, ItdConfig, MethodConfig,
-    NhgdConfig, NhgdPcgConfig, PzoboConfig, SobaConfig, Start, StocBioConfig, TtsaConfig,
+    MrboConfig, NhgdConfig, NhgdPcgConfig, PzoboConfig, SabaConfig, SobaConfig, SrbaConfig, Start, StocbioConfig, SustainConfig,
+    TtsaConfig, VrboConfig,
 };
 pub use run::{Ended, Observer, Outcome, Phase, Stop, resume, run};
 pub use schedule::{SampleCount, StepSize};

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Baseline, ClosedForm, Constants, HeldOut, InnerProducts, OuterGradient, Problem};
+use super::{Baseline, ClosedForm, Constants, HeldOut, InnerProducts, OuterGradient, Problem, SampleTables, TablePoint, TableSide};
 use crate::dense::Matrix;
 use crate::error::Result;
 use crate::gradient::GradientBlock;
@@ -148,6 +148,9 @@ impl Problem for Counted<'_> {
         [0, 4, 5].into_iter().for_each(|index| self.inner(index, batch));
         self.problem.inner_products(v, theta, batch, q)
     }
+    fn tables(&self) -> Box<dyn SampleTables + '_> {
+        Box::new(CountedTables { counted: self, tables: self.problem.tables() })
+    }
     fn hold_out(&self, fold: usize, folds: usize) -> Result<Option<HeldOut>> {
         self.problem.hold_out(fold, folds)
     }
@@ -173,5 +176,30 @@ impl Problem for Counted<'_> {
     }
     fn baselines(&self) -> Result<Vec<Baseline>> {
         self.problem.baselines()
+    }
+}
+
+/// Counts the coefficients that are asked for: an inner sample's are a gradient, a Hessian product and a cross product.
+struct CountedTables<'a> {
+    counted: &'a Counted<'a>,
+    tables: Box<dyn SampleTables + 'a>,
+}
+
+impl SampleTables for CountedTables<'_> {
+    fn width(&self, side: TableSide) -> usize {
+        self.tables.width(side)
+    }
+    fn coefficients(&self, side: TableSide, point: TablePoint<'_>, batch: Batch<'_>) -> Result<Vec<f64>> {
+        match side {
+            TableSide::Inner => [0, 4, 5].into_iter().for_each(|index| self.counted.inner(index, batch)),
+            TableSide::Outer => self.counted.add(1, batch.len(self.counted.problem.outer_samples())),
+        }
+        self.tables.coefficients(side, point, batch)
+    }
+    fn expand(&self, side: TableSide, batch: Batch<'_>, coefficients: &[f64]) -> Result<Vec<f64>> {
+        self.tables.expand(side, batch, coefficients)
+    }
+    fn add_rest(&self, side: TableSide, point: TablePoint<'_>, mean: &mut [f64]) -> Result<()> {
+        self.tables.add_rest(side, point, mean)
     }
 }

@@ -8,10 +8,11 @@
 
 mod config;
 mod load;
+mod tables;
 
 pub use config::{Config, DataSet, FeatureScale, ModelConfig, NetworkConfig};
 
-use super::{Baseline, Constants, HeldOut, InnerProducts, OuterGradient, Problem};
+use super::{Baseline, Constants, HeldOut, InnerProducts, OuterGradient, Problem, SampleTables, WholeRows};
 use crate::dense::{Matrix, axpy, dot, norm};
 use crate::error::{Error, Result, check_finite, check_len, check_positive};
 use crate::gradient::GradientBlock;
@@ -276,6 +277,13 @@ impl Problem for DataCleaning {
             Ok(Box::new(Self { validation: self.validation.select(indices)?, test: None, ..self.clone() }))
         };
         Ok(Some(HeldOut { fit: with(&kept)?, judge: with(&held_out)? }))
+    }
+
+    fn tables(&self) -> Box<dyn SampleTables + '_> {
+        match &self.model {
+            Fitted::Softmax(model) => Box::new(tables::Tables::new(self, model)),
+            Fitted::Network { .. } => Box::new(WholeRows(self)),
+        }
     }
 
     /// Row i is (1/n) σ'(v_i) s_i.

@@ -6,6 +6,7 @@ mod counted;
 mod data_cleaning;
 pub mod differences;
 mod quadratic;
+mod tables;
 
 use std::path::PathBuf;
 
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use counted::{Counted, OracleCounts};
 pub use data_cleaning::{Config as DataCleaningConfig, DataCleaning, DataSet, FeatureScale, ModelConfig, NetworkConfig};
 pub use quadratic::{Config as QuadraticConfig, Quadratic, Spectrum};
+pub use tables::{SampleTables, TablePoint, TableSide, WholeRows};
 
 use crate::dense::Matrix;
 use crate::error::Result;
@@ -128,6 +130,12 @@ pub trait Problem: Send + Sync {
             hvp: self.hvp(v, theta, batch, q)?,
             cross_vjp: self.cross_vjp(v, theta, batch, q)?,
         })
+    }
+
+    /// The form in which methods that remember every sample's terms keep them. By default whole terms, got one sample at a time; a problem
+    /// whose terms are made of fewer numbers overrides it.
+    fn tables(&self) -> Box<dyn SampleTables + '_> {
+        Box::new(WholeRows(self))
     }
 
     /// Two problems on the same inner data: the outer samples of the second are every `folds`-th one, starting at the `fold`-th, those of the

@@ -1,18 +1,17 @@
-//! AmIGO, amortized implicit gradient optimization (Arbel & Mairal 2022, ICLR, arXiv 2111.14580): inner SGD and SGD on the linear system, both
-//! warm-started from the step before.
+//! AmIGO (Arbel & Mairal, "Amortized implicit differentiation for stochastic bilevel optimization", ICLR 2022, arXiv 2111.14580): SGD on θ and
+//! SGD on the linear system, both warm-started from the last outer step:
 //!
-//!   θ: K steps of SGD on g(v, ·);   q ← q − β (H(v, θ; B_j) q − b), j < M, with b = ∇_θ f(v, θ; C);   v ← v − η (∇_v f(v, θ; C) − J(B')ᵀq)
+//! K times θ ← θ − α ∇_θ g;   b = ∇_θ f on one outer batch;   N times q ← q − γ (Hq − b);   v ← v − η (∇_v f − Jᵀq),
 //!
-//! Step sizes are constant, as in the paper, K = M = 10 and batches of 64 as in the benchmark of Dagréou, Ablin, Vaiter & Moreau (2022, arXiv
-//! 2201.13409); β is α unless given. An outer step costs K batches of inner gradients, M of Hessian products, one of cross products and one of
-//! outer gradients.
+//! with a fresh inner batch in every step of both loops and one more for Jᵀq. q starts at 0.
+//! Published: constant step sizes; in the benchmark of Dagréou et al. K = N = 10, batches of 64, α = γ = η = 0.1.
 
 use serde::{Deserialize, Serialize};
 
-use super::parts::{InnerSgd, descend, outer_step};
+use super::parts::{InnerSgd, finite, validate_linear};
 use super::{Method, Observer, Phase, State};
 use crate::bilevel::{SampleCount, StepSize};
-use crate::dense::{add_scaled, axpy};
+use crate::dense::add_scaled;
 use crate::error::{Result, Status, check_count};
 use crate::problem::{OuterGradient, Problem};
 use crate::rng::Key;
@@ -21,19 +20,19 @@ use crate::rng::Key;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// K: inner SGD steps an outer step.
+    /// K: SGD steps on θ an outer step.
     pub inner_steps: u64,
-    /// M: steps on the linear system.
+    /// N: SGD steps on the linear system an outer step.
     pub linear_steps: u64,
-    /// Samples of an inner gradient, of a Hessian product and of the cross product.
+    /// Samples of an inner batch.
     pub batch_size: SampleCount,
-    /// Samples of both gradients of f.
+    /// Samples of an outer batch.
     pub outer_batch_size: SampleCount,
-    /// α_k, k counting inner steps from the beginning of the run.
+    /// α_k of θ, k counting outer steps: the same for all inner steps of one.
     pub inner_step_size: StepSize,
-    /// β_t, t counting outer steps; unless given, α of the first inner step.
+    /// γ_k of the linear system; that of θ where none is given.
     pub linear_step_size: Option<StepSize>,
-    /// η_t.
+    /// η_k of v.
     pub outer_step_size: StepSize,
 }
 
@@ -58,12 +57,12 @@ impl Config {
         self.batch_size.validate("batch_size")?;
         self.outer_batch_size.validate("outer_batch_size")?;
         self.inner_step_size.validate("inner_step_size")?;
-        self.linear_step_size.map_or(Ok(()), |size| size.validate("linear_step_size"))?;
+        validate_linear(self.linear_step_size)?;
         self.outer_step_size.validate("outer_step_size")
     }
 }
 
-/// Amortized implicit gradient optimization.
+/// AmIGO.
 #[derive(Debug, Clone)]
 pub struct Amigo(Config);
 
@@ -81,9 +80,6 @@ impl Amigo {
     }
 }
 
-/// q in the state.
-const Q: &str = "q";
-
 impl Method for Amigo {
     fn name(&self) -> &'static str {
         Self::NAME
@@ -92,19 +88,20 @@ impl Method for Amigo {
     fn init(&self, problem: &dyn Problem, _key: Key) -> Result<State> {
         let (outer_var, inner_var) = problem.initial();
         let mut state = State::new(outer_var, inner_var);
-        state.memory.put(Q, vec![0.0; problem.inner_dim()]);
+        state.memory.put("q", vec![0.0; problem.inner_dim()]);
         Ok(state)
     }
 
     fn step(&self, problem: &dyn Problem, state: &mut State, key: Key, observer: &mut dyn Observer) -> Result<Status> {
         let Self(config) = self;
         let State { step, outer_var: v, inner_var: theta, memory, .. } = state;
-        let step = *step;
+        let (n, diverged) = (problem.inner_samples(), Status::Diverged { step: *step });
+        let mut q = memory.take("q", problem.inner_dim())?;
 
+        let alpha = config.inner_step_size.at(*step);
         let sgd = InnerSgd { steps: config.inner_steps, batch_size: config.batch_size };
-        let alpha = |k| config.inner_step_size.at(step * config.inner_steps + k);
-        if !sgd.run(problem, v, theta, alpha, key, observer)? {
-            return Ok(Status::Diverged { step });
+        if !sgd.run(problem, v, theta, |_| alpha, key, observer)? {
+            return Ok(diverged);
         }
 
         observer.phase(Phase::OuterGradient);
@@ -112,21 +109,24 @@ impl Method for Amigo {
         let OuterGradient { theta: b, v: mut hypergradient } = problem.grad_outer(v, theta, outer.batch())?;
 
         observer.phase(Phase::InverseProduct);
-        let beta = config.linear_step_size.map_or(config.inner_step_size.initial, |size| size.at(step));
-        let mut q = memory.take(Q, theta.len())?;
-        for j in 0..config.linear_steps {
-            let batch = config.batch_size.draw(problem.inner_samples(), key.named("linear").child(j))?;
-            let mut residual = problem.hvp(v, theta, batch.batch(), &q)?;
-            axpy(-1.0, &b, &mut residual);
-            if !descend("hvp", beta, &residual, &mut q)? {
-                return Ok(Status::Diverged { step });
+        let gamma = config.linear_step_size.unwrap_or(config.inner_step_size).at(*step);
+        for k in 0..config.linear_steps {
+            let batch = config.batch_size.draw(n, key.named("linear").child(k))?;
+            let product = problem.hvp(v, theta, batch.batch(), &q)?;
+            add_scaled("hvp", -gamma, &product, &mut q)?;
+            add_scaled("grad_outer.theta", gamma, &b, &mut q)?;
+            if !finite(&q) {
+                return Ok(diverged);
             }
         }
 
         observer.phase(Phase::CrossProduct);
-        let cross = config.batch_size.draw(problem.inner_samples(), key.named("cross"))?;
+        let cross = config.batch_size.draw(n, key.named("cross"))?;
         add_scaled("cross_vjp", -1.0, &problem.cross_vjp(v, theta, cross.batch(), &q)?, &mut hypergradient)?;
-        memory.put(Q, q);
-        outer_step(step, config.outer_step_size.at(step), &hypergradient, v, observer)
+        memory.put("q", q);
+
+        observer.phase(Phase::OuterStep);
+        add_scaled("hypergradient", -config.outer_step_size.at(*step), &hypergradient, v)?;
+        Ok(Status::Converged {})
     }
 }

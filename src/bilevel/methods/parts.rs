@@ -1,11 +1,13 @@
 //! What several methods are made of.
 
 use super::Observer;
-use crate::bilevel::{Phase, SampleCount};
+use crate::bilevel::{Phase, SampleCount, StepSize};
 use crate::dense::add_scaled;
-use crate::error::{Result, Status};
-use crate::problem::Problem;
+use crate::error::{Error, Result, Status};
+use crate::par;
+use crate::problem::{InnerProducts, OuterGradient, Problem};
 use crate::rng::Key;
+use crate::samples::Batch;
 
 /// Steps of SGD on g(v, ·), each on a batch of its own.
 pub(crate) struct InnerSgd {
@@ -40,7 +42,7 @@ impl InnerSgd {
 /// x ← x − `size`·`direction`, the direction under its name. Whether x stayed finite.
 pub(crate) fn descend(argument: &'static str, size: f64, direction: &[f64], x: &mut [f64]) -> Result<bool> {
     add_scaled(argument, -size, direction, x)?;
-    Ok(x.iter().all(|x| x.is_finite()))
+    Ok(finite(x))
 }
 
 /// The end of a step: v ← v − `size`·h. A v that is no longer finite is [`Status::Diverged`].
@@ -54,4 +56,86 @@ pub(crate) fn note_solve(status: Status, observer: &mut dyn Observer) {
     if !matches!(status, Status::Converged {} | Status::StepLimit { .. }) {
         observer.notice(status);
     }
+}
+/// The directions of methods of one loop, which change v, θ and the linear system's variable q together.
+pub(crate) struct Directions {
+    /// D_θ = ∇_θ g.
+    pub(crate) theta: Vec<f64>,
+    /// D_q = Hq − b.
+    pub(crate) q: Vec<f64>,
+    /// D_v = ∇_v f − Jᵀq.
+    pub(crate) v: Vec<f64>,
+}
+
+impl Directions {
+    /// The directions at (v, θ, q), those of g on the inner batch and those of f on the outer one, both at once where a thread is free.
+    pub(crate) fn at(
+        problem: &dyn Problem,
+        (v, theta, q): (&[f64], &[f64], &[f64]),
+        (inner, outer): (Batch<'_>, Batch<'_>),
+        observer: &mut dyn Observer,
+    ) -> Result<Self> {
+        observer.phase(Phase::InnerStep);
+        let (products, outer) = par::join(|| problem.inner_products(v, theta, inner, q), || problem.grad_outer(v, theta, outer));
+        Self::assemble(products?, outer?)
+    }
+
+    /// The directions of these products and gradients.
+    pub(crate) fn assemble(products: InnerProducts, outer: OuterGradient) -> Result<Self> {
+        let InnerProducts { gradient, hvp: mut q, cross_vjp } = products;
+        let OuterGradient { theta: b, mut v } = outer;
+        add_scaled("grad_outer.theta", -1.0, &b, &mut q)?;
+        add_scaled("cross_vjp", -1.0, &cross_vjp, &mut v)?;
+        Ok(Self { theta: gradient, q, v })
+    }
+
+    /// Adds `factor` times other directions.
+    pub(crate) fn add_scaled(&mut self, factor: f64, other: &Self) -> Result<()> {
+        add_scaled("grad_inner", factor, &other.theta, &mut self.theta)?;
+        add_scaled("linear_direction", factor, &other.q, &mut self.q)?;
+        add_scaled("hypergradient", factor, &other.v, &mut self.v)
+    }
+
+    /// One step along each: θ − α D_θ, q − γ D_q, v − η D_v. Whether all stayed finite.
+    pub(crate) fn descend(
+        &self,
+        (v, theta, q): (&mut [f64], &mut [f64], &mut [f64]),
+        (alpha, gamma, eta): (f64, f64, f64),
+        observer: &mut dyn Observer,
+    ) -> Result<bool> {
+        observer.phase(Phase::InnerStep);
+        add_scaled("grad_inner", -alpha, &self.theta, theta)?;
+        add_scaled("linear_direction", -gamma, &self.q, q)?;
+        observer.phase(Phase::OuterStep);
+        add_scaled("hypergradient", -eta, &self.v, v)?;
+        Ok(finite(theta) && finite(q) && finite(v))
+    }
+}
+
+/// Whether every number is finite.
+pub(crate) fn finite(values: &[f64]) -> bool {
+    values.iter().all(|x| x.is_finite())
+}
+
+/// Checks an optional step size under its name.
+pub(crate) fn validate_linear(step_size: Option<StepSize>) -> Result<()> {
+    step_size.map_or(Ok(()), |step_size| step_size.validate("linear_step_size"))
+}
+
+/// Checks the weights of recursive momentum: a step size that starts at 1 or below.
+pub(crate) fn validate_momentum(momentum: StepSize) -> Result<()> {
+    momentum.validate("momentum")?;
+    if momentum.initial > 1.0 {
+        return Err(Error::argument("momentum", "an initial weight in (0, 1]", momentum.initial));
+    }
+    Ok(())
+}
+
+/// Steps between two visits of all samples: as given, or the steps in which batches touch as many samples as there are, (n + m)/B.
+pub(crate) fn period(given: Option<u64>, problem: &dyn Problem, batch_size: SampleCount) -> u64 {
+    let samples = problem.inner_samples() + problem.outer_samples();
+    given.unwrap_or_else(|| match batch_size {
+        SampleCount::All => 1,
+        SampleCount::Drawn(count) => (samples / count).max(1) as u64,
+    })
 }

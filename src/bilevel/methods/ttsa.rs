@@ -12,7 +12,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::parts::{InnerSgd, outer_step};
-use super::random_neumann::RandomNeumann;
+use super::series::{SeriesEstimator, Terms};
 use super::{Method, Observer, State};
 use crate::bilevel::{SampleCount, StepSize};
 use crate::error::{Result, Status, check_count};
@@ -24,7 +24,7 @@ use crate::rng::Key;
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// N: terms of Neumann's series; a step takes fewer products than that, 0 to N − 1 with equal probability.
-    pub linear_steps: usize,
+    pub linear_steps: u64,
     /// Samples of an inner gradient, of each Hessian product and of the cross product.
     pub batch_size: SampleCount,
     /// Samples of both gradients of f.
@@ -52,7 +52,7 @@ impl Default for Config {
 
 impl Config {
     pub(super) fn validate(&self) -> Result<()> {
-        check_count("linear_steps", self.linear_steps)?;
+        check_count("linear_steps", self.linear_steps as usize)?;
         self.batch_size.validate("batch_size")?;
         self.outer_batch_size.validate("outer_batch_size")?;
         self.inner_step_size.validate("inner_step_size")?;
@@ -99,13 +99,14 @@ impl Method for Ttsa {
             return Ok(Status::Diverged { step });
         }
 
-        let neumann = RandomNeumann {
-            terms: config.linear_steps,
+        let series = SeriesEstimator {
+            factors: config.linear_steps,
+            terms: Terms::OneDrawn,
             step_size: config.linear_step_size.map_or(config.inner_step_size.initial, |size| size.at(step)),
             batch_size: config.batch_size,
             outer_batch_size: config.outer_batch_size,
         };
-        let Some(hypergradient) = neumann.hypergradient(problem, (v, theta), key, observer)? else {
+        let Some(hypergradient) = series.hypergradient(problem, (v, theta), key, observer)? else {
             return Ok(Status::Diverged { step });
         };
         outer_step(step, config.outer_step_size.at(step), &hypergradient, v, observer)
