@@ -25,6 +25,8 @@ fn step_sizes(problem: &str) -> (StepSize, StepSize, f64) {
 /// The settings that a method goes through the suite with.
 fn registered(name: &str, inner_step_size: StepSize, outer_step_size: StepSize) -> Vec<MethodConfig> {
     let batch_size = SampleCount::Drawn(20);
+    // For methods of one inner step, and for those whose directions are noisier.
+    let share = |share: f64| StepSize { initial: share * outer_step_size.initial, ..outer_step_size };
     match name {
         "nhgd" => {
             let base = NhgdConfig { batch_size, inner_step_size, outer_step_size, ..Default::default() };
@@ -39,8 +41,9 @@ fn registered(name: &str, inner_step_size: StepSize, outer_step_size: StepSize) 
         }
         "nhgd-pcg" => {
             let base = bilevel::NhgdPcgConfig { batch_size, inner_step_size, outer_step_size, ..Default::default() };
-            let sketch = CurvatureConfig::default_of("nystrom").unwrap();
-            let drawn = bilevel::NhgdPcgConfig { hessian_samples: batch_size, curvature: sketch, ..base.clone() };
+            let sketch = nhgd::curvature::NystromConfig { sketch_size: 4, ..Default::default() };
+            let drawn =
+                bilevel::NhgdPcgConfig { hessian_samples: batch_size, curvature: CurvatureConfig::Nystrom(sketch), ..base.clone() };
             vec![MethodConfig::NhgdPcg(base), MethodConfig::NhgdPcg(drawn)]
         }
         "aid-cg" => {
@@ -57,13 +60,18 @@ fn registered(name: &str, inner_step_size: StepSize, outer_step_size: StepSize) 
             vec![MethodConfig::Bsa(bilevel::BsaConfig { batch_size, inner_step_size, outer_step_size, ..Default::default() })]
         }
         "ttsa" => {
+            let outer_step_size = share(0.2);
             vec![MethodConfig::Ttsa(bilevel::TtsaConfig { batch_size, inner_step_size, outer_step_size, ..Default::default() })]
         }
         "fsla" => {
-            vec![MethodConfig::Fsla(bilevel::FslaConfig { batch_size, inner_step_size, outer_step_size, ..Default::default() })]
+            let (outer_step_size, momentum) = (share(0.1), StepSize::constant(0.5));
+            let config = bilevel::FslaConfig { batch_size, inner_step_size, outer_step_size, momentum, ..Default::default() };
+            vec![MethodConfig::Fsla(config)]
         }
         "f2sa" => {
-            vec![MethodConfig::F2sa(bilevel::F2saConfig { batch_size, inner_step_size, outer_step_size, ..Default::default() })]
+            let (outer_step_size, multiplier) = (share(0.5), 0.3);
+            let config = bilevel::F2saConfig { batch_size, inner_step_size, outer_step_size, multiplier, ..Default::default() };
+            vec![MethodConfig::F2sa(config)]
         }
         "bome" => {
             vec![MethodConfig::Bome(bilevel::BomeConfig { batch_size, inner_step_size, outer_step_size, ..Default::default() })]
