@@ -10,12 +10,13 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use nhgd::experiment::kept::{Kept, World};
 use nhgd::laboratory::Size;
 use nhgd::laboratory::checkpoint::Checkpoint;
 use nhgd::laboratory::experiments::REGISTRY;
 use nhgd::laboratory::plan::Plan;
 use nhgd::laboratory::record::Record;
-use nhgd::laboratory::runner::{self, World};
+use nhgd::laboratory::runner;
 use nhgd::problem::DataSource;
 use nhgd::{Error, Result, par};
 
@@ -74,7 +75,7 @@ impl World for Notebook {
         true
     }
 
-    fn keep(&self, checkpoint: &Checkpoint) -> Result<()> {
+    fn keep(&self, checkpoint: &dyn Kept) -> Result<()> {
         self.kept.lock().unwrap().push(checkpoint.to_bytes()?);
         Ok(())
     }

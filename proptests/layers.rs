@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 /// The layers, lowest first; modules of one layer do not import each other.
-const LAYERS: [&[&str]; 17] = [
+const LAYERS: [&[&str]; 18] = [
     &["error"],
     &["rng", "special", "file"],
     &["par"],
@@ -22,6 +22,7 @@ const LAYERS: [&[&str]; 17] = [
     &["bounds"],
     &["experiment", "testkit"],
     &["laboratory"],
+    &["comparison"],
     &["report"],
     &["cli"],
 ];

@@ -52,7 +52,7 @@
 //! # Layout
 //!
 //! Imports go downwards only: [`error`], [`rng`], `file`, [`par`], [`dense`] → [`operator`] → [`samples`] → [`gradient`] → [`inverse`] →
-//! {[`model`], [`curvature`], [`data`]} → [`problem`] → [`oracle`] → [`bilevel`] → [`bounds`] → {`experiment`, [`testkit`]} → `laboratory` →
+//! {[`model`], [`curvature`], [`data`]} → [`problem`] → [`oracle`] → [`bilevel`] → [`bounds`] → {`experiment`, [`testkit`]} → `laboratory` → `comparison` →
 //! `report` → `cli`. A problem, method, model or curvature family is one file and one registry line.
 //!
 //! Features: `io` (files, configurations, records), `plot` (pictures and the page), `cli` (the command; default). Without them
@@ -65,6 +65,8 @@ pub mod bilevel;
 pub mod bounds;
 #[cfg(feature = "cli")]
 pub mod cli;
+#[cfg(feature = "io")]
+pub mod comparison;
 pub mod curvature;
 pub mod data;
 pub mod dense;

@@ -90,7 +90,7 @@ impl Method for Crude<'_> {
         if self.fault == Fault::StartsElsewhere {
             outer_var[0] += 1.0;
         }
-        Ok(State { step: 0, outer_var, inner_var, curvature: None })
+        Ok(State::new(outer_var, inner_var))
     }
     fn step(&self, problem: &dyn Problem, state: &mut State, key: Key, _observer: &mut dyn Observer) -> Result<Status> {
         let problem = if self.fault == Fault::HasAProblemOfItsOwn { self.own } else { problem };

@@ -4,6 +4,7 @@
 
 mod bounds;
 mod check;
+mod compare;
 mod interrupts;
 mod list;
 mod report;
@@ -39,6 +40,8 @@ enum Verb {
     Reproduce(reproduce::Arguments),
     /// Run the experiment of a configuration file and write its record and report
     Run(run::Arguments),
+    /// Compare methods on problems: tune each alike, run them under one budget, and draw how they fare
+    Compare(compare::Arguments),
     /// Run the theory's statements as experiments, and judge each claim
     Bounds(bounds::Arguments),
     /// Draw the plots and the page of a record anew
@@ -96,6 +99,7 @@ pub fn main() -> ExitCode {
     let verb = || match &cli.verb {
         Verb::Reproduce(arguments) => reproduce::main(arguments, &cli.common),
         Verb::Run(arguments) => run::main(arguments, &cli.common),
+        Verb::Compare(arguments) => compare::main(arguments, &cli.common),
         Verb::Bounds(arguments) => bounds::main(arguments, &cli.common),
         Verb::Report(arguments) => report::main(arguments, &cli.common),
         Verb::Sketch(arguments) => sketch::main(arguments, &cli.common),

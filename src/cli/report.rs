@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::Common;
 use super::terminal::{say, say_json};
+use crate::comparison;
 use crate::error::Result;
 use crate::experiment::record::{Record, Writer};
 use crate::laboratory;
@@ -23,6 +24,8 @@ pub(super) fn main(arguments: &Arguments, common: &Common) -> Result<ExitCode> {
     let (folder, writer) = (&arguments.folder, Writer::existing(&arguments.folder));
     if laboratory::record::Record::is_in(folder) {
         report::write_laboratory(&laboratory::record::Record::read(folder)?, &writer)?;
+    } else if comparison::record::Record::is_in(folder) {
+        report::write_comparison(&comparison::record::Record::read(folder)?, &writer)?;
     } else {
         report::write(&Record::read(folder)?, &writer)?;
     }

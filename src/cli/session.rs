@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use super::interrupts::Interrupts;
 use super::terminal::{Terminal, quoted};
+use crate::comparison;
 use crate::error::{Error, Result};
 use crate::experiment::checkpoint::Checkpoint;
+use crate::experiment::kept::{Kept as Work, World};
 use crate::experiment::record::{CHECKPOINT, Record, Writer};
 use crate::experiment::runner::Environment;
-use crate::laboratory::{self, runner::World};
+use crate::laboratory;
 use crate::report;
 
 pub(super) struct Session<'a> {
@@ -66,6 +68,14 @@ impl<'a> Session<'a> {
     pub(super) fn complete_laboratory(&self, record: laboratory::record::Record) -> Result<laboratory::record::Record> {
         record.write_tables(&self.writer)?;
         report::write_laboratory(&record, &self.writer)?;
+        self.writer.finish(&record.manifest)?;
+        Ok(record)
+    }
+
+    /// The same for a comparison's.
+    pub(super) fn complete_comparison(&self, record: comparison::record::Record) -> Result<comparison::record::Record> {
+        record.write_tables(&self.writer)?;
+        report::write_comparison(&record, &self.writer)?;
         self.writer.finish(&record.manifest)?;
         Ok(record)
     }
@@ -145,7 +155,7 @@ impl World for Session<'_> {
         self.is_due()
     }
 
-    fn keep(&self, checkpoint: &laboratory::checkpoint::Checkpoint) -> Result<()> {
+    fn keep(&self, checkpoint: &dyn Work) -> Result<()> {
         self.write(&checkpoint.to_bytes()?, checkpoint.holds_work())
     }
 }

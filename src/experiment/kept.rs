@@ -1,8 +1,9 @@
 //! The file in which unfinished work is kept: a first line that says what it is, in which format and by which version of the crate; a
-//! checksum; the rest. What is in it is known elsewhere.
+//! checksum; the rest. What is in it is known elsewhere. And what such work takes from the world around it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -10,6 +11,45 @@ use serde::de::DeserializeOwned;
 use super::record::{CHECKPOINT, MANIFEST};
 use crate::curvature::checksum;
 use crate::error::{Error, Result};
+
+/// Unfinished work that can be kept.
+pub trait Kept {
+    /// The file's bytes.
+    ///
+    /// # Errors
+    /// As [`Format::to_bytes`].
+    fn to_bytes(&self) -> Result<Vec<u8>>;
+
+    /// Whether it holds work that a fresh start would have to do again.
+    fn holds_work(&self) -> bool;
+}
+
+/// What work in pieces takes from the world around it.
+pub trait World: Sync {
+    /// The time since some moment.
+    fn now(&self) -> Duration;
+
+    /// `done` of `total` units of work are done; `what` is being worked on.
+    fn progress(&self, _done: u64, _total: u64, _what: &str) {}
+
+    /// Whether to stop as soon as may be.
+    fn interrupted(&self) -> bool {
+        false
+    }
+
+    /// Whether it is time for a checkpoint. Asked after every piece.
+    fn checkpoint_due(&self) -> bool {
+        false
+    }
+
+    /// Keeps a checkpoint in the place of the one before: at the beginning, where it is due, and at an interruption.
+    ///
+    /// # Errors
+    /// Whatever keeping it meets; it ends the work.
+    fn keep(&self, _checkpoint: &dyn Kept) -> Result<()> {
+        Ok(())
+    }
+}
 
 /// What a kind of file is called, and the version of its layout.
 #[derive(Debug, Clone, Copy)]

@@ -218,6 +218,16 @@ pub(crate) fn read_manifest<M: DeserializeOwned>(folder: &Path, version: u32, go
     serde_json::from_slice(&bytes).map_err(|e| Error::data(&path, e))
 }
 
+/// What kind of record the folder's manifest says that it is; none for that of a run.
+pub(crate) fn kind_in(folder: &Path) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Kind {
+        kind: String,
+    }
+    let bytes = fs::read(folder.join(MANIFEST)).ok()?;
+    serde_json::from_slice::<Kind>(&bytes).ok().map(|found| found.kind)
+}
+
 /// A number as it stands in a table: the shortest text that reads back to the same bits.
 pub fn cell(value: f64) -> String {
     format!("{value:?}")

@@ -8,7 +8,7 @@ use super::Rows;
 use super::plan::Plan;
 use super::{Size, runner::folder_of};
 use crate::error::{Error, Result};
-use crate::experiment::kept::{Format, read_kept};
+use crate::experiment::kept::{Format, Kept, read_kept};
 use crate::experiment::record::CHECKPOINT;
 use crate::problem::DataSource;
 
@@ -59,20 +59,7 @@ impl Checkpoint {
         Ok(plan)
     }
 
-    /// Whether it holds work that a fresh start would have to do again.
-    pub fn holds_work(&self) -> bool {
-        self.pieces.iter().flatten().any(Option::is_some)
-    }
-
-    /// The file's bytes.
-    ///
-    /// # Errors
-    /// As [`Format::to_bytes`].
-    pub fn to_bytes(&self) -> Result<Vec<u8>> {
-        FORMAT.to_bytes(self)
-    }
-
-    /// Reads what [`to_bytes`](Self::to_bytes) wrote; `path` stands in messages.
+    /// Reads what [`to_bytes`](Kept::to_bytes) wrote; `path` stands in messages.
     ///
     /// # Errors
     /// As [`Format::from_bytes`].
@@ -87,5 +74,15 @@ impl Checkpoint {
     pub fn read(folder: &Path) -> Result<Self> {
         let (bytes, path) = read_kept(folder)?;
         Self::from_bytes(&bytes, &path)
+    }
+}
+
+impl Kept for Checkpoint {
+    fn to_bytes(&self) -> Result<Vec<u8>> {
+        FORMAT.to_bytes(self)
+    }
+
+    fn holds_work(&self) -> bool {
+        self.pieces.iter().flatten().any(Option::is_some)
     }
 }

@@ -2,7 +2,6 @@
 //! says what was run and what its pictures show. Pictures and page are drawn anew from these files alone.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -11,7 +10,7 @@ use super::Size;
 use super::picture::Picture;
 use crate::bounds::{Claim, Judgement};
 use crate::error::{Error, Result};
-use crate::experiment::record::{MANIFEST, Table, Writer, cell, read_manifest};
+use crate::experiment::record::{Table, Writer, cell, kind_in, read_manifest};
 
 /// The version of the layout on disk.
 pub const RECORD_VERSION: u32 = 1;
@@ -146,12 +145,7 @@ impl Record {
 
     /// Whether the folder holds a complete record of this kind rather than that of a run.
     pub fn is_in(folder: &Path) -> bool {
-        #[derive(Deserialize)]
-        struct Kind {
-            kind: String,
-        }
-        let kind = fs::read(folder.join(MANIFEST)).ok().and_then(|bytes| serde_json::from_slice::<Kind>(&bytes).ok());
-        kind.is_some_and(|found| found.kind == KIND)
+        kind_in(folder).as_deref() == Some(KIND)
     }
 
     /// Reads a record.

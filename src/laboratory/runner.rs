@@ -5,44 +5,17 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use super::checkpoint::{Checkpoint, Done};
 use super::plan::{Chosen, Plan};
 use super::record::{Manifest, Record, Report, push_verdict, timing_table, verdict_table};
 use super::{Bench, Concurrency, Size};
 use crate::error::{Error, Result, check_len};
+use crate::experiment::kept::World;
 use crate::experiment::record::Table;
 use crate::par;
 use crate::problem::DataSource;
 use crate::rng::Key;
-
-/// What a laboratory takes from the world around it.
-pub trait World: Sync {
-    /// The time since some moment.
-    fn now(&self) -> Duration;
-
-    /// `done` of `total` units of work are done; `what` is being worked on.
-    fn progress(&self, _done: u64, _total: u64, _what: &str) {}
-
-    /// Whether to stop as soon as the pieces at hand are done.
-    fn interrupted(&self) -> bool {
-        false
-    }
-
-    /// Whether it is time for a checkpoint. Asked after every piece.
-    fn checkpoint_due(&self) -> bool {
-        false
-    }
-
-    /// Keeps a checkpoint in the place of the one before: at the beginning, where it is due, and at an interruption.
-    ///
-    /// # Errors
-    /// Whatever keeping it meets; it ends the laboratory.
-    fn keep(&self, _checkpoint: &Checkpoint) -> Result<()> {
-        Ok(())
-    }
-}
 
 /// Does all that a plan says.
 ///

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Baseline, ClosedForm, Constants, OuterGradient, Problem};
+use super::{Baseline, ClosedForm, Constants, HeldOut, InnerProducts, OuterGradient, Problem};
 use crate::dense::Matrix;
 use crate::error::Result;
 use crate::gradient::GradientBlock;
@@ -143,6 +143,13 @@ impl Problem for Counted<'_> {
     fn cross_jvp(&self, v: &[f64], theta: &[f64], batch: Batch<'_>, u: &[f64]) -> Result<Vec<f64>> {
         self.inner(5, batch);
         self.problem.cross_jvp(v, theta, batch, u)
+    }
+    fn inner_products(&self, v: &[f64], theta: &[f64], batch: Batch<'_>, q: &[f64]) -> Result<InnerProducts> {
+        [0, 4, 5].into_iter().for_each(|index| self.inner(index, batch));
+        self.problem.inner_products(v, theta, batch, q)
+    }
+    fn hold_out(&self, fold: usize, folds: usize) -> Result<Option<HeldOut>> {
+        self.problem.hold_out(fold, folds)
     }
     fn cross_rows(&self, v: &[f64], theta: &[f64]) -> Result<Option<GradientBlock>> {
         self.inner(2, Batch::All);

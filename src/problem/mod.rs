@@ -116,6 +116,30 @@ pub trait Problem: Send + Sync {
         differences::cross_jvp(self, v, theta, batch, u)
     }
 
+    /// ∇_θ g(v, θ), Hq and Jᵀq, all on the same batch. Methods of one loop ask for nothing else; a problem for which one pass over the batch
+    /// serves all three overrides it.
+    ///
+    /// # Errors
+    /// See [`Problem`].
+    fn inner_products(&self, v: &[f64], theta: &[f64], batch: Batch<'_>, q: &[f64]) -> Result<InnerProducts> {
+        Ok(InnerProducts {
+            gradient: self.grad_inner(v, theta, batch)?,
+            hvp: self.hvp(v, theta, batch, q)?,
+            cross_vjp: self.cross_vjp(v, theta, batch, q)?,
+        })
+    }
+
+    /// Two problems on the same inner data: the outer samples of the second are every `folds`-th one, starting at the `fold`-th, those of the
+    /// first are the rest. What is fitted on the first has the loss `f_outer` of the second on samples that it has not seen: settings are chosen
+    /// so, with test data out of sight. `None` for a problem whose f is not a mean over samples that could be held out: its own f is what
+    /// settings are chosen by.
+    ///
+    /// # Errors
+    /// [`Error::Argument`](crate::Error::Argument) for fewer than two folds, a fold that is not there, or more folds than outer samples.
+    fn hold_out(&self, _fold: usize, _folds: usize) -> Result<Option<HeldOut>> {
+        Ok(None)
+    }
+
     /// The columns of J over all inner samples as rows, one for each coordinate of v: with them every coordinate of a hypergradient has a
     /// certificate of its own. `None` where the problem has no such form.
     ///
@@ -195,6 +219,25 @@ pub struct OuterGradient {
     pub theta: Vec<f64>,
     /// ∇_v f, of length d1.
     pub v: Vec<f64>,
+}
+
+/// What methods of one loop ask of g at a point and a vector q, on one batch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InnerProducts {
+    /// ∇_θ g, of length d2.
+    pub gradient: Vec<f64>,
+    /// Hq, of length d2.
+    pub hvp: Vec<f64>,
+    /// Jᵀq, of length d1.
+    pub cross_vjp: Vec<f64>,
+}
+
+/// A problem whose outer samples were parted in two.
+pub struct HeldOut {
+    /// The one to fit.
+    pub fit: Box<dyn Problem>,
+    /// The one whose f judges the fit.
+    pub judge: Box<dyn Problem>,
 }
 
 /// What a problem knows in closed form at a v.

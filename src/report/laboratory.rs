@@ -1,5 +1,6 @@
-//! A laboratory's pictures, from what its manifest says of them and its tables. Here data become curves, bands and bars; how these look is
-//! the business of `chart.rs` and `bars.rs`.
+//! Pictures that are described as data, those of a laboratory and of a comparison, from what a manifest says of them and the record's tables.
+//! Here data become curves, bands and bars; how these look is the business of
+//! `chart.rs` and `bars.rs`.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -22,15 +23,22 @@ use crate::laboratory::record::{Record, SECONDS};
 /// [`crate::Error::Argument`] where a picture names a table or column that is not there, or a column holds text for numbers.
 pub fn pictures(record: &Record) -> Result<Vec<Picture>> {
     let described = record.manifest.experiments.iter().flat_map(|report| &report.pictures);
-    described.map(|description| draw(record, description)).collect()
+    described.map(|description| draw(&|stem| table_of(record, stem), description)).collect()
 }
 
-fn draw(record: &Record, description: &picture::Picture) -> Result<Picture> {
+/// Gives the table of a stem.
+pub(super) type Tables<'a> = &'a dyn Fn(&str) -> Result<Cow<'a, Table>>;
+
+/// The picture that is described, from these tables.
+///
+/// # Errors
+/// As for [`pictures`].
+pub(super) fn draw(tables: Tables<'_>, description: &picture::Picture) -> Result<Picture> {
     let picture::Picture { file, title, caption, drawing } = description;
     let (svg, lost) = match drawing {
-        Drawing::Curves { y, panels } => curves(record, title, y, panels)?,
+        Drawing::Curves { y, panels } => curves(tables, title, y, panels)?,
         Drawing::Bars { table, bar, part, length, label } => {
-            let table = table_of(record, table)?;
+            let table = tables(table)?;
             (bars(&table, title, label, [bar, part, length])?, 0)
         }
     };
@@ -107,14 +115,14 @@ impl Looks {
 }
 
 /// The picture, and how many rows have no place on it.
-fn curves(record: &Record, title: &str, y: &picture::Axis, panels: &[picture::Panel]) -> Result<(String, usize)> {
+fn curves(tables: Tables<'_>, title: &str, y: &picture::Axis, panels: &[picture::Panel]) -> Result<(String, usize)> {
     let mut looks = Looks::default();
     let mut lost = 0;
     // Measured curves first, whose colours their theory takes; then each in its place.
     let mut pass = |style: Style, drawn: &mut Vec<Vec<Vec<Curve>>>| -> Result<()> {
         for (panel, drawn) in panels.iter().zip(drawn) {
             for (layer, drawn) in panel.layers.iter().zip(drawn).filter(|(layer, _)| layer.style == style) {
-                for (name, values, points) in layer_curves(record, layer, (scale(&panel.x), scale(y)), &mut lost)? {
+                for (name, values, points) in layer_curves(tables, layer, (scale(&panel.x), scale(y)), &mut lost)? {
                     let look = match style {
                         Style::Measured => looks.measured(&name, &values),
                         Style::Theory => looks.theory(&name, &values),
@@ -149,8 +157,8 @@ fn curves(record: &Record, title: &str, y: &picture::Axis, panels: &[picture::Pa
 type NamedCurve = (String, Vec<String>, Vec<Point>);
 
 /// The curves of a layer: name, values of `by`, points.
-fn layer_curves(record: &Record, layer: &Layer, axes: (Scale, Scale), lost: &mut usize) -> Result<Vec<NamedCurve>> {
-    let mut table = table_of(record, &layer.table)?.into_owned();
+fn layer_curves(tables: Tables<'_>, layer: &Layer, axes: (Scale, Scale), lost: &mut usize) -> Result<Vec<NamedCurve>> {
+    let mut table = tables(&layer.table)?.into_owned();
     for (column, value) in &layer.only {
         table = table.filter(column, value)?;
     }
@@ -267,7 +275,7 @@ mod tests {
 
     fn points(layer: &Layer) -> Vec<NamedCurve> {
         let record = record(curves_of(vec![], Axis::linear("y")));
-        layer_curves(&record, layer, (Scale::Log, Scale::Linear), &mut 0).unwrap()
+        layer_curves(&|stem| table_of(&record, stem), layer, (Scale::Log, Scale::Linear), &mut 0).unwrap()
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod axis;
 mod bars;
 mod canvas;
 mod chart;
+mod comparison_page;
 mod laboratory;
 mod laboratory_page;
 mod look;
@@ -18,10 +19,14 @@ mod series;
 mod sketch;
 mod summary;
 
+pub use comparison_page::summary as comparison_summary;
 pub use laboratory_page::{counts as verdict_counts, summary as verdict_summary};
 pub use series::last_rows;
 pub use sketch::{SketchCurves, sketch_picture};
 
+use std::borrow::Cow;
+
+use crate::comparison::record::Record as ComparisonRecord;
 use crate::error::Result;
 use crate::experiment::record::{Record, Table, Writer};
 use crate::laboratory::record::Record as LaboratoryRecord;
@@ -96,11 +101,27 @@ pub fn write(record: &Record, writer: &Writer) -> Result<()> {
 /// cannot be written.
 pub fn write_laboratory(record: &LaboratoryRecord, writer: &Writer) -> Result<()> {
     let pictures = laboratory::pictures(record)?;
-    for picture in &pictures {
-        writer.write(&picture.file, picture.svg.as_bytes())?;
-        writer.write(&picture.file.replace(".svg", ".png"), &raster::png(&picture.svg)?)?;
-    }
+    write_pictures(&pictures, writer)?;
     writer.write(PAGE, laboratory_page::render(record, &pictures)?.as_bytes())
+}
+
+/// Writes a comparison's pictures, as SVG and as PNG, and its page, [`PAGE`], into the record's folder.
+///
+/// # Errors
+/// As [`write_laboratory`].
+pub fn write_comparison(record: &ComparisonRecord, writer: &Writer) -> Result<()> {
+    let table = |stem: &str| Ok(Cow::Borrowed(record.table(stem)?));
+    let pictures = record.manifest.pictures.iter().map(|described| laboratory::draw(&table, described));
+    let pictures = pictures.collect::<Result<Vec<_>>>()?;
+    write_pictures(&pictures, writer)?;
+    writer.write(PAGE, comparison_page::render(record, &pictures)?.as_bytes())
+}
+
+fn write_pictures(pictures: &[Picture], writer: &Writer) -> Result<()> {
+    pictures.iter().try_for_each(|picture| {
+        writer.write(&picture.file, picture.svg.as_bytes())?;
+        writer.write(&picture.file.replace(".svg", ".png"), &raster::png(&picture.svg)?)
+    })
 }
 
 #[cfg(test)]

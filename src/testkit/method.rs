@@ -12,7 +12,7 @@ use crate::inverse::KnownCurvature;
 use crate::model::FisherKind;
 use crate::oracle::{NewtonOptions, inner_solution};
 use crate::par;
-use crate::problem::{Baseline, Counted, OracleCounts, OuterGradient, Problem};
+use crate::problem::{Baseline, Counted, InnerProducts, OracleCounts, OuterGradient, Problem};
 use crate::rng::Key;
 use crate::samples::Batch;
 
@@ -241,6 +241,9 @@ impl Problem for Spy<'_> {
     }
     fn cross_jvp(&self, v: &[f64], theta: &[f64], batch: Batch<'_>, u: &[f64]) -> Result<Vec<f64>> {
         self.problem.cross_jvp(v, theta, batch, u)
+    }
+    fn inner_products(&self, v: &[f64], theta: &[f64], batch: Batch<'_>, q: &[f64]) -> Result<InnerProducts> {
+        self.problem.inner_products(v, theta, batch, q)
     }
     fn hessian(&self, v: &[f64], theta: &[f64]) -> Result<Matrix> {
         self.problem.hessian(v, theta)

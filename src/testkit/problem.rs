@@ -60,17 +60,25 @@ struct At<'a> {
 type Operation = (&'static str, Over, fn(&dyn Problem, At<'_>) -> Result<Vec<f64>>);
 
 /// Every mean over a batch of samples, as a list of numbers.
-const OPERATIONS: [Operation; 9] = [
+const OPERATIONS: [Operation; 12] = [
     ("f_inner", Over::Inner, |p, at| Ok(vec![p.f_inner(at.v, at.theta, at.batch)?])),
     ("grad_inner", Over::Inner, |p, at| p.grad_inner(at.v, at.theta, at.batch)),
     ("grad_v", Over::Inner, |p, at| p.grad_v(at.v, at.theta, at.batch)),
     ("hvp", Over::Inner, |p, at| p.hvp(at.v, at.theta, at.batch, at.u_theta)),
     ("cross_vjp", Over::Inner, |p, at| p.cross_vjp(at.v, at.theta, at.batch, at.u_theta)),
     ("cross_jvp", Over::Inner, |p, at| p.cross_jvp(at.v, at.theta, at.batch, at.u_v)),
+    ("inner_products ∇_θ g", Over::Inner, |p, at| Ok(p.inner_products(at.v, at.theta, at.batch, at.u_theta)?.gradient)),
+    ("inner_products Hq", Over::Inner, |p, at| Ok(p.inner_products(at.v, at.theta, at.batch, at.u_theta)?.hvp)),
+    ("inner_products Jᵀq", Over::Inner, |p, at| Ok(p.inner_products(at.v, at.theta, at.batch, at.u_theta)?.cross_vjp)),
     ("f_outer", Over::Outer, |p, at| Ok(vec![p.f_outer(at.v, at.theta, at.batch)?])),
     ("grad_outer θ", Over::Outer, |p, at| Ok(p.grad_outer(at.v, at.theta, at.batch)?.theta)),
     ("grad_outer v", Over::Outer, |p, at| Ok(p.grad_outer(at.v, at.theta, at.batch)?.v)),
 ];
+
+/// Whether an operation takes a direction of θ's length.
+fn takes_q(operation: &str) -> bool {
+    ["hvp", "cross_vjp"].contains(&operation) || operation.starts_with("inner_products")
+}
 
 /// A problem at a random (v, θ), and its hypergradient at θ*(v).
 pub fn problem(problem: &dyn Problem, claims: ProblemClaims<'_>, key: Key) -> Report {
@@ -92,6 +100,7 @@ pub fn problem(problem: &dyn Problem, claims: ProblemClaims<'_>, key: Key) -> Re
     });
     report.part("sizes", "initial point", |report| suite.sizes(report));
     report.part("batches are evaluated", "batches", |report| suite.batches(report));
+    report.part("one pass", "inner products", |report| suite.one_pass(report));
     report.part("second derivatives exist", "products", |report| suite.products(report));
     report.part("scores are handed out", "every kind", |report| suite.scores(report));
     report.part("threads", "1, 2, 4", |report| suite.threads(report));
@@ -128,6 +137,24 @@ impl Suite<'_> {
             let known = problem.known_curvature(&self.v)?;
             Ok(known.dim() == problem.inner_dim() && known.min_eigenvalue() >= 0.0)
         });
+        Ok(())
+    }
+
+    /// What one pass gives is what three give.
+    fn one_pass(&self, report: &mut Report) -> Result<()> {
+        let indices = self.key.named("one pass").stream().indices(self.problem.inner_samples(), 65)?;
+        for (batch, case) in [(Batch::All, "all samples"), (Batch::Indices(&indices), "65 samples")] {
+            let (v, theta, q) = (&self.v, &self.theta, &self.u_theta);
+            report.within("inner_products are the gradient and the two products", case, ROUNDING, || {
+                let one = self.problem.inner_products(v, theta, batch, q)?;
+                let errors = [
+                    relative_error(&one.gradient, &self.problem.grad_inner(v, theta, batch)?),
+                    relative_error(&one.hvp, &self.problem.hvp(v, theta, batch, q)?),
+                    relative_error(&one.cross_vjp, &self.problem.cross_vjp(v, theta, batch, q)?),
+                ];
+                Ok(errors.into_iter().fold(0.0, f64::max))
+            });
+        }
         Ok(())
     }
 
@@ -269,13 +296,13 @@ impl Suite<'_> {
                 refuse("a v that is not finite is refused", At { v, ..at });
                 refuse("a θ that is not finite is refused", At { theta, ..at });
                 match name {
-                    "hvp" | "cross_vjp" => refuse("a direction that is not finite is refused", At { u_theta, ..at }),
+                    _ if takes_q(name) => refuse("a direction that is not finite is refused", At { u_theta, ..at }),
                     "cross_jvp" => refuse("a direction that is not finite is refused", At { u_v, ..at }),
                     _ => {}
                 }
             }
             match name {
-                "hvp" | "cross_vjp" => refuse("a direction of another length is refused", At { u_theta: &long_u, ..at }),
+                _ if takes_q(name) => refuse("a direction of another length is refused", At { u_theta: &long_u, ..at }),
                 "cross_jvp" => refuse("a direction of another length is refused", At { u_v: &long_v, ..at }),
                 _ => {}
             }

@@ -6,8 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::schedule::{SampleCount, StepSize};
 use super::{Method, Observer, Phase, State};
+use crate::bilevel::{SampleCount, StepSize};
 use crate::curvature::{Curvature, CurvatureConfig, DampedSolver};
 use crate::dense::add_scaled;
 use crate::error::{Error, Result, Status, check_count};
@@ -137,12 +137,12 @@ impl Method for Nhgd {
 
     fn init(&self, problem: &dyn Problem, key: Key) -> Result<State> {
         let (outer_var, inner_var) = problem.initial();
-        Ok(State { step: 0, outer_var, inner_var, curvature: Some(self.fresh_curvature(problem, key)?) })
+        Ok(State { curvature: Some(self.fresh_curvature(problem, key)?), ..State::new(outer_var, inner_var) })
     }
 
     fn step(&self, problem: &dyn Problem, state: &mut State, key: Key, observer: &mut dyn Observer) -> Result<Status> {
         let Self(config) = self;
-        let State { step, outer_var: v, inner_var: theta, curvature } = state;
+        let State { step, outer_var: v, inner_var: theta, curvature, .. } = state;
         let n = problem.inner_samples();
         if config.inner_start == Start::Cold {
             *theta = problem.initial().1;

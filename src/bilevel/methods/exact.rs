@@ -3,8 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::schedule::{SampleCount, StepSize};
+use super::parts::InnerSgd;
 use super::{Method, Observer, Phase, State};
+use crate::bilevel::{SampleCount, StepSize};
 use crate::dense::add_scaled;
 use crate::error::{Result, Status, check_count};
 use crate::oracle::exact_inverse_hvp;
@@ -72,21 +73,17 @@ impl Method for Exact {
 
     fn init(&self, problem: &dyn Problem, _key: Key) -> Result<State> {
         let (outer_var, inner_var) = problem.initial();
-        Ok(State { step: 0, outer_var, inner_var, curvature: None })
+        Ok(State::new(outer_var, inner_var))
     }
 
     fn step(&self, problem: &dyn Problem, state: &mut State, key: Key, observer: &mut dyn Observer) -> Result<Status> {
         let Self(config) = self;
         let State { step, outer_var: v, inner_var: theta, .. } = state;
 
-        observer.phase(Phase::InnerStep);
-        for k in 0..config.inner_steps {
-            let batch = config.batch_size.draw(problem.inner_samples(), key.named("inner").child(k).named("batch"))?;
-            let gradient = problem.grad_inner(v, theta, batch.batch())?;
-            add_scaled("grad_inner", -config.inner_step_size.at(*step * config.inner_steps + k), &gradient, theta)?;
-            if !theta.iter().all(|x| x.is_finite()) {
-                return Ok(Status::Diverged { step: *step });
-            }
+        let sgd = InnerSgd { steps: config.inner_steps, batch_size: config.batch_size };
+        let step_size = |k| config.inner_step_size.at(*step * config.inner_steps + k);
+        if !sgd.run(problem, v, theta, step_size, key, observer)? {
+            return Ok(Status::Diverged { step: *step });
         }
 
         observer.phase(Phase::OuterGradient);
