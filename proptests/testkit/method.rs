@@ -17,6 +17,7 @@ use super::{caught, small_cleaning};
 fn step_sizes(problem: &str) -> (StepSize, StepSize, f64) {
     match problem {
         "data-cleaning" => (StepSize::constant(1.0), StepSize::constant(100.0), 0.9),
+        "regularization-selection" => (StepSize::constant(0.2), StepSize::constant(5.0), 0.9),
         "quadratic" => (StepSize::constant(0.2), StepSize::constant(0.5), 0.95),
         other => panic!("declare step sizes for the specimen of `{other}` here"),
     }

@@ -5,7 +5,9 @@
 mod counted;
 mod data_cleaning;
 pub mod differences;
+mod held_out;
 mod quadratic;
+mod regularization_selection;
 
 use std::path::PathBuf;
 
@@ -14,6 +16,9 @@ use serde::{Deserialize, Serialize};
 pub use counted::{Counted, OracleCounts};
 pub use data_cleaning::{Config as DataCleaningConfig, DataCleaning, DataSet};
 pub use quadratic::{Config as QuadraticConfig, Quadratic, Spectrum};
+pub use regularization_selection::{
+    Config as RegularizationConfig, DataSet as RegularizationData, InitialInner, InitialStrength, RegularizationSelection, Strength,
+};
 
 use crate::dense::Matrix;
 use crate::error::Result;
@@ -317,4 +322,5 @@ macro_rules! problems {
 problems! {
     DataCleaning(data_cleaning::DataCleaning): "weights on corrupted training samples, fitted to a clean validation set";
     Quadratic(quadratic::Quadratic): "least squares whose targets depend linearly on v: inner solution and hypergradient in closed form";
+    RegularizationSelection(regularization_selection::RegularizationSelection): "ridge strengths, one a feature or one a class, chosen on validation data";
 }
