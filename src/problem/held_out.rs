@@ -17,7 +17,7 @@ impl Fold {
     /// [`Error::Argument`] for fewer than two folds, a fold that is not there, or more folds than samples.
     pub(super) fn new(count: usize, fold: usize, folds: usize) -> Result<Self> {
         if !(2..=count).contains(&folds) {
-            return Err(Error::argument("folds", format_args!("between 2 and the {count} validation samples"), folds));
+            return Err(Error::argument("folds", format_args!("between 2 and the {count} outer samples"), folds));
         }
         if fold >= folds {
             return Err(Error::argument("fold", format_args!("below the {folds} folds"), fold));

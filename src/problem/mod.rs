@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use counted::{Counted, OracleCounts};
 pub use data_cleaning::{Config as DataCleaningConfig, DataCleaning, DataSet};
-pub use quadratic::{Config as QuadraticConfig, Quadratic, Spectrum};
+pub use quadratic::{Config as QuadraticConfig, Prescribed, Quadratic, Spectrum};
 pub use regularization_selection::{
     Config as RegularizationConfig, DataSet as RegularizationData, InitialInner, InitialStrength, RegularizationSelection, Strength,
 };
