@@ -12,7 +12,7 @@ use nhgd::bilevel::{
 use nhgd::curvature::{CurvatureConfig, NystromConfig, WindowConfig};
 use nhgd::oracle::{NewtonOptions, inner_solution};
 use nhgd::par;
-use nhgd::problem::{DataCleaning, DataCleaningConfig, DataSet, DataSource, OracleCounts, Problem};
+use nhgd::problem::{DataCleaning, DataCleaningConfig, DataSet, DataSource, HeldOut, OracleCounts, Problem};
 use nhgd::rng::Key;
 use nhgd::samples::Batch;
 use nhgd::{Error, Result};
@@ -22,16 +22,16 @@ const SEEDS: [u64; 3] = [10, 11, 12];
 const FOLDS: usize = 5;
 
 /// A seed, the problem that is fitted, and the one whose validation samples it does not see.
-type Split = (u64, DataCleaning, DataCleaning);
+type Split = (u64, HeldOut);
 
 /// The held-out loss every so many outer steps.
-struct HeldOut<'a> {
-    problem: &'a DataCleaning,
+struct Judge<'a> {
+    problem: &'a dyn Problem,
     every: u64,
     losses: Vec<f64>,
 }
 
-impl Observer for HeldOut<'_> {
+impl Observer for Judge<'_> {
     fn stepped(&mut self, state: &State, _counts: OracleCounts) -> Result<()> {
         if state.step > 0 && state.step.is_multiple_of(self.every) {
             self.losses.push(self.problem.f_outer(&state.outer_var, &state.inner_var, Batch::All)?);
@@ -48,10 +48,10 @@ fn sweep(splits: &[Split], grid: Vec<(String, MethodConfig)>, every: u64, outer_
     println!("{:<60}{}", "held-out loss after outer steps", heads.join(" "));
     for (name, config) in grid {
         let method = config.build()?;
-        let curves = par::map(splits.iter().collect(), |(seed, fitted, held_out)| -> Result<Vec<f64>> {
-            let mut observer = HeldOut { problem: held_out, every, losses: Vec::new() };
+        let curves = par::map(splits.iter().collect(), |(seed, HeldOut { fit, judge })| -> Result<Vec<f64>> {
+            let mut observer = Judge { problem: judge.as_ref(), every, losses: Vec::new() };
             let outcome =
-                bilevel::run(fitted, method.as_ref(), Key::new(*seed).named("run"), Stop::after(outer_steps), &mut observer)?;
+                bilevel::run(fit.as_ref(), method.as_ref(), Key::new(*seed).named("run"), Stop::after(outer_steps), &mut observer)?;
             if let Ended::Failed(status) = outcome.ended {
                 eprintln!("{name}, seed {seed}: {status}");
                 observer.losses.resize((outer_steps / every) as usize, f64::INFINITY);
@@ -78,8 +78,7 @@ fn splits(config: &DataCleaningConfig, source: &DataSource, seeds: &[u64], folds
     for &seed in seeds {
         let problem = DataCleaning::load(config, source, Key::new(seed).named("problem"))?;
         for fold in 0..folds {
-            let (fitted, held_out) = problem.hold_out(fold, FOLDS)?;
-            splits.push((seed, fitted, held_out));
+            splits.extend(problem.hold_out(fold, FOLDS)?.map(|parts| (seed, parts)));
         }
     }
     Ok(splits)

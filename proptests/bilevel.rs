@@ -34,7 +34,8 @@ fn final_state(problem: &dyn Problem, method: &MethodConfig, steps: u64) -> Stat
 fn nhgd_with_the_whole_expected_fisher_is_the_exact_method() {
     let problem = cleaning(150, 40, 1);
     let (inner_step_size, outer_step_size) = (StepSize::constant(0.7), StepSize::constant(100.0));
-    let exact = ExactConfig { inner_steps: 4, batch_size: SampleCount::Drawn(20), inner_step_size, outer_step_size };
+    let exact =
+        ExactConfig { inner_steps: 4, batch_size: SampleCount::Drawn(20), inner_step_size, outer_step_size, ..Default::default() };
     let exact = final_state(problem.as_ref(), &MethodConfig::Exact(exact), 6);
     for name in ["window", "dense"] {
         let nhgd = NhgdConfig {

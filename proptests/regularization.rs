@@ -8,7 +8,8 @@ use std::process::Command;
 use nhgd::dense::{Cholesky, Matrix, axpy, difference, dot, matvec, norm};
 use nhgd::oracle::{NewtonOptions, exact_hypergradient, inner_solution, value_difference};
 use nhgd::problem::{
-    DataSource, InitialInner, InitialStrength, Problem, RegularizationConfig, RegularizationData, RegularizationSelection, Strength,
+    DataSource, FeatureScale, InitialInner, InitialStrength, Problem, RegularizationConfig, RegularizationData,
+    RegularizationSelection, Strength,
 };
 use nhgd::rng::Key;
 use nhgd::samples::{Batch, Features, Samples, Targets};
@@ -222,7 +223,7 @@ fn data_from_files_are_the_same_data() {
         validation: validation.map(Into::into),
         test: test.map(Into::into),
     };
-    let base = RegularizationConfig { standardize: true, ..Default::default() };
+    let base = RegularizationConfig { features: FeatureScale::Standardized, ..Default::default() };
     let read =
         RegularizationSelection::load(&RegularizationConfig { data: libsvm(None, None), ..base.clone() }, &source, Key::new(1));
     let (read, embedded) = (read.unwrap(), load(&base, 1));
@@ -242,9 +243,13 @@ fn data_from_files_are_the_same_data() {
 }
 
 #[test]
-fn standardized_features_have_mean_0_and_variance_1_on_the_training_samples() {
-    // At θ = e_j·t (class 0) the gradient of the loss is linear in the features: means are read off at θ = 0.
-    let config = RegularizationConfig { standardize: true, intercept: false, strength: Strength::Class, ..Default::default() };
+fn standardized_features_have_a_second_moment_of_1_on_the_training_samples() {
+    let config = RegularizationConfig {
+        features: FeatureScale::Standardized,
+        intercept: false,
+        strength: Strength::Class,
+        ..Default::default()
+    };
     let problem = load(&config, 3);
     let (v, zero) = (vec![-800.0; 10], vec![0.0; problem.inner_dim()]);
     // H at 0 is (diag(p) − ppᵀ) ⊗ XᵀX/n with p = 1/10: its diagonal is 0.09 times the second moment.
@@ -252,7 +257,7 @@ fn standardized_features_have_mean_0_and_variance_1_on_the_training_samples() {
     let moments: Vec<f64> = (0..64).map(|j| hessian[(j, j)] / 0.09).collect();
     let constant = moments.iter().filter(|m| **m == 0.0).count();
     assert!(constant >= 3 && constant < 10, "three pixels are blank in every digit: {constant}");
-    assert!(moments.iter().all(|m| *m == 0.0 || (m - 1.0).abs() < 1e-12), "{moments:?}");
+    assert!(moments.iter().all(|m| *m == 0.0 || (m - 1.0).abs() < 1e-5), "{moments:?}");
 }
 
 #[test]

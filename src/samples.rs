@@ -1,7 +1,12 @@
 //! What a model sees of data: a [`Batch`] of sample numbers, [`Features`] touched only by X·W, Xᵀ·Δ and gathering rows, and
 //! [`Targets`]. A new way of storing rows (sparse, say) is one more variant of the storage here; nothing above notices.
 
+mod one_pass;
+mod standardization;
+
 use std::ops::Range;
+
+pub use standardization::Standardization;
 
 use crate::dense::{Matrix, View, check_shape, matmul_add, matmul_add_slice};
 use crate::error::{Error, Result, check_count, check_finite, check_len};

@@ -38,6 +38,40 @@ fn registered(name: &str, inner_step_size: StepSize, outer_step_size: StepSize) 
         "exact" => {
             vec![MethodConfig::Exact(bilevel::ExactConfig { batch_size, inner_step_size, outer_step_size, ..Default::default() })]
         }
+        "nhgd-pcg" => {
+            let base = bilevel::NhgdPcgConfig { batch_size, inner_step_size, outer_step_size, ..Default::default() };
+            let sketch = CurvatureConfig::default_of("nystrom").unwrap();
+            let drawn = bilevel::NhgdPcgConfig { hessian_samples: batch_size, curvature: sketch, ..base.clone() };
+            vec![MethodConfig::NhgdPcg(base), MethodConfig::NhgdPcg(drawn)]
+        }
+        "aid-cg" => {
+            let base = bilevel::AidCgConfig { batch_size, inner_step_size, outer_step_size, ..Default::default() };
+            let drawn = bilevel::AidCgConfig { hessian_samples: batch_size, cross_samples: batch_size, ..base.clone() };
+            vec![MethodConfig::AidCg(base), MethodConfig::AidCg(drawn)]
+        }
+        "itd" => {
+            let base = bilevel::ItdConfig { batch_size, inner_step_size, outer_step_size, ..Default::default() };
+            let cold = bilevel::ItdConfig { inner_start: bilevel::Start::Cold, unrolled_steps: Some(5), ..base.clone() };
+            vec![MethodConfig::Itd(base), MethodConfig::Itd(cold)]
+        }
+        "bsa" => {
+            vec![MethodConfig::Bsa(bilevel::BsaConfig { batch_size, inner_step_size, outer_step_size, ..Default::default() })]
+        }
+        "ttsa" => {
+            vec![MethodConfig::Ttsa(bilevel::TtsaConfig { batch_size, inner_step_size, outer_step_size, ..Default::default() })]
+        }
+        "fsla" => {
+            vec![MethodConfig::Fsla(bilevel::FslaConfig { batch_size, inner_step_size, outer_step_size, ..Default::default() })]
+        }
+        "f2sa" => {
+            vec![MethodConfig::F2sa(bilevel::F2saConfig { batch_size, inner_step_size, outer_step_size, ..Default::default() })]
+        }
+        "bome" => {
+            vec![MethodConfig::Bome(bilevel::BomeConfig { batch_size, inner_step_size, outer_step_size, ..Default::default() })]
+        }
+        "pzobo" => {
+            vec![MethodConfig::Pzobo(bilevel::PzoboConfig { batch_size, inner_step_size, outer_step_size, ..Default::default() })]
+        }
         other => panic!("declare the settings of `{other}` here"),
     }
 }
@@ -197,6 +231,52 @@ fn bad_settings_are_refused_by_name() {
             ("batch_size", exact(bilevel::ExactConfig { batch_size: SampleCount::Drawn(0), ..Default::default() })),
             ("inner_step_size", exact(bilevel::ExactConfig { inner_step_size: bad(-1.0), ..Default::default() })),
             ("outer_step_size", exact(bilevel::ExactConfig { outer_step_size: bad(f64::INFINITY), ..Default::default() })),
+        ],
+    )
+    .assert_passes();
+}
+
+#[test]
+fn bad_settings_of_the_methods_compared_with_are_refused_by_name() {
+    use bilevel::{AidCgConfig, BomeConfig, BsaConfig, F2saConfig, FslaConfig, ItdConfig, NhgdPcgConfig, PzoboConfig, TtsaConfig};
+    let (bad, none) = (StepSize::constant(-1.0), SampleCount::Drawn(0));
+    let pcg = |config| MethodConfig::NhgdPcg(config).build();
+    let aid = |config| MethodConfig::AidCg(config).build();
+    let itd = |config| MethodConfig::Itd(config).build();
+    let bsa = |config| MethodConfig::Bsa(config).build();
+    let ttsa = |config| MethodConfig::Ttsa(config).build();
+    let fsla = |config| MethodConfig::Fsla(config).build();
+    let f2sa = |config| MethodConfig::F2sa(config).build();
+    let bome = |config| MethodConfig::Bome(config).build();
+    let pzobo = |config| MethodConfig::Pzobo(config).build();
+    testkit::settings(
+        "methods",
+        [
+            ("max_products", pcg(NhgdPcgConfig { max_products: 1, ..Default::default() })),
+            ("tolerance", pcg(NhgdPcgConfig { tolerance: f64::NAN, ..Default::default() })),
+            ("damping", pcg(NhgdPcgConfig { damping: -1.0, ..Default::default() })),
+            ("hessian_samples", pcg(NhgdPcgConfig { hessian_samples: none, ..Default::default() })),
+            ("inner_steps", pcg(NhgdPcgConfig { inner_steps: 0, ..Default::default() })),
+            ("linear_steps", aid(AidCgConfig { linear_steps: 0, ..Default::default() })),
+            ("tolerance", aid(AidCgConfig { tolerance: -1.0, ..Default::default() })),
+            ("hessian_samples", aid(AidCgConfig { hessian_samples: none, ..Default::default() })),
+            ("cross_samples", aid(AidCgConfig { cross_samples: none, ..Default::default() })),
+            ("unrolled_steps", itd(ItdConfig { unrolled_steps: Some(0), ..Default::default() })),
+            ("unrolled_steps", itd(ItdConfig { unrolled_steps: Some(11), ..Default::default() })),
+            ("inner_step_size", itd(ItdConfig { inner_step_size: bad, ..Default::default() })),
+            ("linear_steps", bsa(BsaConfig { linear_steps: 0, ..Default::default() })),
+            ("linear_step_size", bsa(BsaConfig { linear_step_size: Some(bad), ..Default::default() })),
+            ("linear_steps", ttsa(TtsaConfig { linear_steps: 0, ..Default::default() })),
+            ("outer_batch_size", ttsa(TtsaConfig { outer_batch_size: none, ..Default::default() })),
+            ("momentum", fsla(FslaConfig { momentum: StepSize::constant(1.5), ..Default::default() })),
+            ("linear_step_size", fsla(FslaConfig { linear_step_size: Some(bad), ..Default::default() })),
+            ("multiplier", f2sa(F2saConfig { multiplier: 0.0, ..Default::default() })),
+            ("multiplier_power", f2sa(F2saConfig { multiplier_power: f64::NAN, ..Default::default() })),
+            ("penalized_step_size", f2sa(F2saConfig { penalized_step_size: Some(bad), ..Default::default() })),
+            ("barrier", bome(BomeConfig { barrier: 0.0, ..Default::default() })),
+            ("batch_size", bome(BomeConfig { batch_size: none, ..Default::default() })),
+            ("directions", pzobo(PzoboConfig { directions: 0, ..Default::default() })),
+            ("smoothing", pzobo(PzoboConfig { smoothing: 0.0, ..Default::default() })),
         ],
     )
     .assert_passes();

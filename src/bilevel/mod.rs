@@ -11,7 +11,10 @@ mod state;
 
 pub use certified::{CertifiedHypergradient, InexactPoint, TotalErrors, certified_nhgd};
 pub use hypergradient::{Hypergradient, Sampling, cg, check_estimators, exact, neumann, nhgd, pcg};
-pub use methods::{CurvatureRows, ExactConfig, MethodConfig, NhgdConfig, Start};
+pub use methods::{
+    AidCgConfig, BomeConfig, BsaConfig, CurvatureRows, ExactConfig, F2saConfig, FslaConfig, ItdConfig, MethodConfig, NhgdConfig,
+    NhgdPcgConfig, PzoboConfig, Start, TtsaConfig,
+};
 pub use run::{Ended, Observer, Outcome, Phase, Stop, resume, run};
 pub use schedule::{SampleCount, StepSize};
 pub use state::{Memory, State};

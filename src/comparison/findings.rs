@@ -68,12 +68,16 @@ fn candidates(problems: &[Compared<'_>]) -> Result<Table> {
     for problem in problems {
         for Tuned { entry, candidates, chosen, .. } in &problem.methods {
             for (index, (candidate, trial)) in candidates.iter().enumerate() {
-                let Some((_, point)) = best_point(trial) else { continue };
                 let is_chosen = chosen.is_some_and(|chosen| chosen.index == index);
                 let outcome = trial.failure.as_deref().unwrap_or(if is_chosen { "chosen" } else { "done" });
+                let found = match best_point(trial) {
+                    Some((_, point)) => {
+                        [cell(point.values[0]), format!("{:.4}", point.share)].into_iter().chain(costs(point)).collect()
+                    }
+                    None => vec![String::new(); 5],
+                };
                 let head = [problem.entry.label.clone(), entry.label.clone(), index.to_string(), candidate.settings.clone()];
-                let found = [cell(point.values[0]), format!("{:.4}", point.share)];
-                table.push(head.into_iter().chain(found).chain(costs(point)).chain([outcome.to_owned()]))?;
+                table.push(head.into_iter().chain(found).chain([outcome.to_owned()]))?;
             }
         }
     }
@@ -347,7 +351,7 @@ fn experiment(config: &Config, problem: &ProblemEntry, run: Run) -> Experiment {
 }
 
 fn pictures(problems: &[Compared<'_>]) -> Vec<Picture> {
-    let labels = ["time (s, evaluation apart)", "oracle calls (gradient equivalents)"];
+    let labels = ["time (s)", "oracle calls (gradients)"];
     let curves = |problem: &Compared<'_>| {
         let label = &problem.entry.label;
         let panel = |(cost, axis): (&str, &str)| {
@@ -360,7 +364,7 @@ fn pictures(problems: &[Compared<'_>]) -> Vec<Picture> {
             file: format!("curves-{label}"),
             title: format!("{label}: {} of every method", problem.entry.score),
             caption: format!(
-                "{} against time and against oracle calls, each method with the settings that tuning chose: median over seeds, shaded from least \
+                "{} against time and against oracle calls, each method with the settings that tuning chose (evaluation is not in the time; a call is a gradient of one sample or what costs as much): median over seeds, shaded from least \
                  to largest.",
                 problem.entry.score
             ),
@@ -372,7 +376,7 @@ fn pictures(problems: &[Compared<'_>]) -> Vec<Picture> {
     };
     let panel = |(cost, title): (&str, &str)| Panel {
         title: title.to_owned(),
-        x: Axis::log("cost over that of the cheapest method, τ"),
+        x: Axis::log("cost over the least, τ"),
         layers: vec![Layer::new(PROFILE, "ratio", "share").only("cost", cost).by("method").named("{method}").center(Center::Mean)],
         verticals: Vec::new(),
     };

@@ -371,6 +371,7 @@ pub fn outlook(config: &Config, source: &DataSource, world: &dyn World) -> Resul
 fn glance(config: &Config, problem: &dyn Problem, candidate: &Candidate, world: &dyn World) -> Result<f64> {
     let budget = Budget { seconds: Some(GLANCE_SECONDS), ..config.budget };
     let trial = trial::run(problem, &candidate.method, Key::new(0), (budget, 1), &|_, _| Ok(vec![0.0]), world)?;
-    let Some(last) = trial.points.last().filter(|point| point.step > 0) else { return Ok(f64::NAN) };
+    // One that does not run takes no time.
+    let Some(last) = trial.points.last().filter(|point| point.step > 0) else { return Ok(0.0) };
     Ok(last.seconds / config.budget.spent(0.0, last.counts.gradient_equivalents(), last.step))
 }

@@ -70,7 +70,7 @@ pub(super) struct Point {
 /// A run that came to an end.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Trial {
-    /// Its points; at least the first, where the run began.
+    /// Its points, the first where the run began; none for a method that does not take the problem.
     pub(super) points: Vec<Point>,
     /// Why it did not spend its budget.
     pub(super) failure: Option<String>,
@@ -95,7 +95,7 @@ struct Watch<'a> {
 /// Runs a method under a budget. What goes wrong with the run itself is part of the outcome.
 ///
 /// # Errors
-/// [`Error::Interrupted`], and what building the method or evaluating the start meets.
+/// [`Error::Interrupted`], and what building the method meets.
 pub(super) fn run(
     problem: &dyn Problem,
     method: &MethodConfig,
@@ -118,10 +118,7 @@ pub(super) fn run(
     if watch.interrupted {
         return Err(Error::Interrupted { standing: String::new() });
     }
-    match watch.found.is_empty() {
-        true => Err(Error::Numerical { operation: "evaluating the initial point", reason: failure.unwrap_or_default() }),
-        false => Ok(Trial { points: watch.found, failure }),
-    }
+    Ok(Trial { points: watch.found, failure })
 }
 
 impl Observer for Watch<'_> {

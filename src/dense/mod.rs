@@ -16,7 +16,7 @@ mod vectors;
 pub use factorizations::{Cholesky, Eigh, Svd, eigh, qr, svd};
 pub use matrix::{Matrix, View, check_shape};
 pub use products::{gram, matmul, matmul_add, matvec};
-pub(crate) use products::{matmul_add_slice, rank_one_update};
+pub(crate) use products::{matmul_add_here, matmul_add_slice, rank_one_update};
 pub(crate) use tall::{matmul_and_squares, matmul_in_place};
 pub use vectors::{CompensatedSum, add_scaled, axpy, difference, dot, norm, relative_error};
 

@@ -55,6 +55,16 @@ pub(crate) fn matmul_add_slice(c: &mut [Real], alpha: Real, a: View<'_>, b: View
     Ok(())
 }
 
+/// C += α A B in one piece on this thread: for callers that cut the work themselves, into blocks that a cache holds.
+pub(crate) fn matmul_add_here<'a, 'b>(c: &mut Matrix, alpha: Real, a: impl Into<View<'a>>, b: impl Into<View<'b>>) -> Result<()> {
+    let (a, b) = (a.into(), b.into());
+    check_shape("b", b, a.ncols(), b.ncols())?;
+    check_shape("c", &*c, a.nrows(), b.ncols())?;
+    product::matmul(c.faer_mut(), Accum::Add, a.faer(), b.faer(), alpha, Par::Seq);
+    clear_vector_registers();
+    Ok(())
+}
+
 /// Replacing instead of adding to zeros spares reading memory that was never written.
 pub(super) fn product_cut(c: MatMut<'_, Real>, accum: Accum, alpha: Real, a: MatRef<'_, Real>, b: MatRef<'_, Real>) {
     let (m, n) = (c.nrows(), c.ncols());

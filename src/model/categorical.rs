@@ -65,11 +65,16 @@ pub(super) fn expected_deltas(p: &Matrix) -> Matrix {
 
 /// Replaces every column t by scale(i) · (diag(p) − ppᵀ) t: the Hessian of ℓ in z.
 pub(super) fn multiply_hessian(p: &Matrix, t: &mut Matrix, scale: impl Fn(usize) -> f64) {
-    for i in 0..p.ncols() {
-        let (p, t, scale) = (p.col(i), t.col_mut(i), scale(i));
-        let mean = dot(p, t);
-        t.iter_mut().zip(p).for_each(|(t, p)| *t = scale * p * (*t - mean));
-    }
+    (0..p.ncols()).for_each(|i| {
+        multiply_column(p.col(i), t.col_mut(i), scale(i));
+    });
+}
+
+/// Replaces t by scale · (diag(p) − ppᵀ) t and returns pᵀt.
+pub(super) fn multiply_column(p: &[f64], t: &mut [f64], scale: f64) -> f64 {
+    let mean = dot(p, t);
+    t.iter_mut().zip(p).for_each(|(t, p)| *t = scale * p * (*t - mean));
+    mean
 }
 
 /// The class drawn by a uniform number.

@@ -2,7 +2,7 @@
 //! and equals its expected Fisher matrix at every θ: (1/m) Σ w_i p_i(1 − p_i) x_i x_iᵀ. It is softmax regression of two classes with
 //! the first logit held at 0: half the parameters, and none that the likelihood leaves open. A bias is a constant feature.
 
-use super::{FisherIdentity, FisherKind, Model, Smoothness, Weighted, categorical};
+use super::{FisherIdentity, FisherKind, Model, Products, Smoothness, Weighted, categorical};
 use crate::dense::Matrix;
 use crate::error::{Result, check_count, check_finite, check_len};
 use crate::gradient::{GradientBlock, KroneckerRows, weighted_outer};
@@ -68,30 +68,12 @@ impl Logistic {
         Ok((z, batch.iter(samples.len()).map(|i| labels[i]).collect()))
     }
 
-    /// As [`logits`](Self::logits), and the products x_iᵀu, from one pass over the data.
-    fn logits_and_products(
-        &self,
-        samples: &Samples,
-        batch: Batch<'_>,
-        theta: &[f64],
-        u: &[f64],
-    ) -> Result<(Vec<f64>, Vec<f64>, Vec<u32>)> {
-        let labels = self.labels(samples, batch)?;
+    /// [θ | u], checked.
+    fn pair(&self, theta: &[f64], u: &[f64]) -> Result<Matrix> {
         self.check_vector("theta", theta)?;
         self.check_vector("direction", u)?;
-        let both = samples.features.project(batch, &Matrix::from_columns(self.width, 2, [theta, u].concat())?)?;
-        let (z, products): (Vec<f64>, Vec<f64>) = both.as_slice().as_chunks::<2>().0.iter().map(|&[z, p]| (z, p)).unzip();
-        check_finite("logits", &z)?;
-        check_finite("products of the features", &products)?;
-        Ok((z, products, batch.iter(samples.len()).map(|i| labels[i]).collect()))
+        Matrix::from_columns(self.width, 2, [theta, u].concat())
     }
-}
-
-/// Σ over the batch of w_i c_i x_i, over m.
-fn mean(data: Weighted<'_>, coefficients: Vec<f64>) -> Result<Vec<f64>> {
-    let m = data.len() as f64;
-    let scaled = coefficients.into_iter().enumerate().map(|(i, c)| c * data.weight(i) / m).collect();
-    Ok(data.samples.features.accumulate(data.batch, &Matrix::from_columns(1, data.len(), scaled)?)?.into_vec())
 }
 
 /// A small instance with random data, for checks.
@@ -125,13 +107,41 @@ impl Model for Logistic {
     /// (1/m) Xᵀ(w ∘ (p − y))
     fn gradient(&self, data: Weighted<'_>, theta: &[f64]) -> Result<Vec<f64>> {
         data.check()?;
-        let (z, labels) = self.logits(data.samples, data.batch, theta)?;
-        mean(data, z.iter().zip(&labels).map(|(&z, &y)| residual(z, y)).collect())
+        let labels = self.labels(data.samples, data.batch)?;
+        self.check_vector("theta", theta)?;
+        let m = data.len() as f64;
+        let weigh = |position: usize, z: &mut [f64]| {
+            let logit = z[0];
+            z[0] = data.weight(position) / m * residual(logit, labels[data.batch.index(position)]);
+            logit
+        };
+        let (sum, logits) = data.samples.features.pass(data.batch, &Matrix::column(theta.to_vec()), 0..1, weigh)?;
+        check_finite("logits", &logits)?;
+        Ok(sum.into_vec())
+    }
+
+    /// One pass: X[θ | q], then Xᵀ of the weighted residuals and of w ∘ p ∘ (1 − p) ∘ Xq.
+    fn products(&self, data: Weighted<'_>, theta: &[f64], q: &[f64]) -> Result<Products> {
+        data.check()?;
+        let labels = self.labels(data.samples, data.batch)?;
+        let (both, m) = (self.pair(theta, q)?, data.len() as f64);
+        let weigh = |position: usize, z: &mut [f64]| {
+            let (logit, product, weight) = (z[0], z[1], data.weight(position) / m);
+            let residual = residual(logit, labels[data.batch.index(position)]);
+            (z[0], z[1]) = (weight * residual, weight * variance(logit) * product);
+            (logit, residual * product)
+        };
+        let (sums, results) = data.samples.features.pass(data.batch, &both, 0..2, weigh)?;
+        let (logits, score_products): (Vec<f64>, Vec<f64>) = results.into_iter().unzip();
+        check_finite("logits", &logits)?;
+        Ok(Products { gradient: sums.col(0).to_vec(), hvp: sums.col(1).to_vec(), score_products })
     }
 
     /// (p_i − y_i) x_iᵀq
     fn score_products(&self, samples: &Samples, batch: Batch<'_>, theta: &[f64], q: &[f64]) -> Result<Vec<f64>> {
-        let (z, products, labels) = self.logits_and_products(samples, batch, theta, q)?;
+        let (z, labels) = self.logits(samples, batch, theta)?;
+        self.check_vector("direction", q)?;
+        let products = samples.features.project(batch, &Matrix::column(q.to_vec()))?.into_vec();
         Ok(z.iter().zip(&labels).zip(&products).map(|((&z, &y), p)| residual(z, y) * p).collect())
     }
 
@@ -161,8 +171,15 @@ impl Model for Logistic {
     /// (1/m) Xᵀ(w ∘ p ∘ (1 − p) ∘ Xu)
     fn hvp(&self, data: Weighted<'_>, theta: &[f64], u: &[f64]) -> Result<Vec<f64>> {
         data.check()?;
-        let (z, products, _) = self.logits_and_products(data.samples, data.batch, theta, u)?;
-        mean(data, z.iter().zip(&products).map(|(&z, p)| variance(z) * p).collect())
+        self.labels(data.samples, data.batch)?;
+        let (both, m) = (self.pair(theta, u)?, data.len() as f64);
+        let weigh = |position: usize, z: &mut [f64]| {
+            z[1] *= data.weight(position) / m * variance(z[0]);
+            z[0]
+        };
+        let (sum, logits) = data.samples.features.pass(data.batch, &both, 1..2, weigh)?;
+        check_finite("logits", &logits)?;
+        Ok(sum.into_vec())
     }
 
     /// (1/m) Σ w_i p_i(1 − p_i) x_i x_iᵀ
@@ -221,6 +238,12 @@ mod tests {
         assert!((model.loss(data, &theta).unwrap() - softmax.loss(data, &full_theta).unwrap()).abs() < 1e-14);
         assert!(relative(&model.gradient(data, &theta).unwrap(), &lower(softmax.gradient(data, &full_theta).unwrap())) < 1e-13);
         let hvp = model.hvp(data, &theta, &u).unwrap();
+        let all = model.products(data, &theta, &u).unwrap();
+        assert!(relative(&all.hvp, &hvp) < 1e-13);
+        assert!(relative(&all.gradient, &model.gradient(data, &theta).unwrap()) < 1e-13);
+        let scores = softmax.score_products(&samples, Batch::All, &full_theta, &full_u).unwrap();
+        assert!(relative(&all.score_products, &scores) < 1e-13);
+        assert!(relative(&model.score_products(&samples, Batch::All, &theta, &u).unwrap(), &scores) < 1e-13);
         assert!(relative(&hvp, &lower(softmax.hvp(data, &full_theta, &full_u).unwrap())) < 1e-13);
         assert_eq!(
             model.accuracy(&samples, Batch::All, &theta).unwrap(),

@@ -189,6 +189,19 @@ pub trait Model: Send + Sync {
     /// See [`Model`].
     fn hvp(&self, data: Weighted<'_>, theta: &[f64], u: &[f64]) -> Result<Vec<f64>>;
 
+    /// The gradient, the Hessian product and the score products with one q, on one batch. A model for which one pass over the batch serves all
+    /// three overrides it.
+    ///
+    /// # Errors
+    /// See [`Model`].
+    fn products(&self, data: Weighted<'_>, theta: &[f64], q: &[f64]) -> Result<Products> {
+        Ok(Products {
+            gradient: self.gradient(data, theta)?,
+            hvp: self.hvp(data, theta, q)?,
+            score_products: self.score_products(data.samples, data.batch, theta, q)?,
+        })
+    }
+
     /// (1/m) Σ w_i ∇²ℓ_i as a d × d matrix: for the oracle.
     ///
     /// # Errors
@@ -225,6 +238,17 @@ pub trait Model: Send + Sync {
     /// # Errors
     /// See [`Model`].
     fn accuracy(&self, samples: &Samples, batch: Batch<'_>, theta: &[f64]) -> Result<Option<f64>>;
+}
+
+/// What one batch gives at a θ and a vector q.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Products {
+    /// (1/m) Σ w_i s_i, of length d.
+    pub gradient: Vec<f64>,
+    /// (1/m) Σ w_i ∇²ℓ_i q, of length d.
+    pub hvp: Vec<f64>,
+    /// s_iᵀq, one for each entry of the batch, without weights.
+    pub score_products: Vec<f64>,
 }
 
 /// A model with data for it.

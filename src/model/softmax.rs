@@ -3,8 +3,8 @@
 //!
 //! θ is the width × classes matrix W column by column, as in [`KroneckerRows`]: θ[k·p + j] weighs feature j for class k.
 
-use super::categorical::{self, draw, softmax_columns, subtract_labels};
-use super::{FisherIdentity, FisherKind, Model, Smoothness, Weighted};
+use super::categorical::{self, draw, multiply_column, softmax_columns, softmax_in_place, subtract_labels};
+use super::{FisherIdentity, FisherKind, Model, Products, Smoothness, Weighted};
 use crate::dense::{Matrix, dot};
 use crate::error::{Error, Result, check_count, check_finite, check_len};
 use crate::gradient::{GradientBlock, KroneckerRows, weighted_outer};
@@ -66,12 +66,19 @@ impl Softmax {
         u: &[f64],
     ) -> Result<(Matrix, Matrix)> {
         self.labels(samples, batch)?;
-        let mut both = self.matrix("theta", theta)?.into_vec();
-        both.extend(self.matrix("direction", u)?.into_vec());
-        let both = samples.features.project(batch, &Matrix::from_columns(self.width, 2 * self.classes, both)?)?;
+        let both = samples.features.project(batch, &self.pair(theta, u)?)?;
         let mut p = both.rows(0..self.classes).to_matrix();
         softmax_columns(&mut p);
         Ok((p, both.rows(self.classes..2 * self.classes).to_matrix()))
+    }
+
+    /// [W | U], width × 2·classes.
+    fn pair(&self, theta: &[f64], u: &[f64]) -> Result<Matrix> {
+        for (argument, vector) in [("theta", theta), ("direction", u)] {
+            check_len(argument, vector.len(), self.dim())?;
+            check_finite(argument, vector)?;
+        }
+        Matrix::from_columns(self.width, 2 * self.classes, [theta, u].concat())
     }
 }
 
@@ -104,11 +111,35 @@ impl Model for Softmax {
     fn gradient(&self, data: Weighted<'_>, theta: &[f64]) -> Result<Vec<f64>> {
         data.check()?;
         let labels = self.labels(data.samples, data.batch)?;
-        let mut delta = self.probabilities(data.samples, data.batch, theta)?;
-        subtract_labels(&mut delta, data.batch.iter(data.samples.len()).map(|i| labels[i]));
-        let m = data.len() as f64;
-        (0..delta.ncols()).for_each(|i| delta.col_mut(i).iter_mut().for_each(|d| *d *= data.weight(i) / m));
-        Ok(data.samples.features.accumulate(data.batch, &delta)?.into_vec())
+        let (w, m) = (self.matrix("theta", theta)?, data.len() as f64);
+        let residual = |position: usize, z: &mut [f64]| {
+            softmax_in_place(z);
+            z[labels[data.batch.index(position)] as usize] -= 1.0;
+            let weight = data.weight(position) / m;
+            z.iter_mut().for_each(|z| *z *= weight);
+        };
+        Ok(data.samples.features.pass(data.batch, &w, 0..self.classes, residual)?.0.into_vec())
+    }
+
+    /// One pass: X[W | Q], then Xᵀ[Δ | E] with the weighted residuals δ_i and ε_i = w_i (diag(p_i) − p_i p_iᵀ) Qᵀx_i.
+    fn products(&self, data: Weighted<'_>, theta: &[f64], q: &[f64]) -> Result<Products> {
+        data.check()?;
+        let labels = self.labels(data.samples, data.batch)?;
+        let (both, m) = (self.pair(theta, q)?, data.len() as f64);
+        let residuals = |position: usize, z: &mut [f64]| {
+            let (p, t) = z.split_at_mut(self.classes);
+            let (label, weight) = (labels[data.batch.index(position)] as usize, data.weight(position) / m);
+            softmax_in_place(p);
+            let at_label = t[label];
+            let product = multiply_column(p, t, weight) - at_label;
+            p[label] -= 1.0;
+            p.iter_mut().for_each(|p| *p *= weight);
+            product
+        };
+        let (sums, score_products) = data.samples.features.pass(data.batch, &both, 0..2 * self.classes, residuals)?;
+        let mut gradient = sums.into_vec();
+        let hvp = gradient.split_off(self.dim());
+        Ok(Products { gradient, hvp, score_products })
     }
 
     /// (p_i − e_{y_i})ᵀ(Qᵀx_i)
@@ -155,10 +186,14 @@ impl Model for Softmax {
     /// (1/m) Xᵀ(w ∘ (P ∘ Z − (PᵀZ) P)) with Z = XU
     fn hvp(&self, data: Weighted<'_>, theta: &[f64], u: &[f64]) -> Result<Vec<f64>> {
         data.check()?;
-        let (p, mut z) = self.probabilities_and_products(data.samples, data.batch, theta, u)?;
-        let m = data.len() as f64;
-        categorical::multiply_hessian(&p, &mut z, |i| data.weight(i) / m);
-        Ok(data.samples.features.accumulate(data.batch, &z)?.into_vec())
+        self.labels(data.samples, data.batch)?;
+        let (both, m) = (self.pair(theta, u)?, data.len() as f64);
+        let multiply = |position: usize, z: &mut [f64]| {
+            let (p, t) = z.split_at_mut(self.classes);
+            softmax_in_place(p);
+            multiply_column(p, t, data.weight(position) / m);
+        };
+        Ok(data.samples.features.pass(data.batch, &both, self.classes..2 * self.classes, multiply)?.0.into_vec())
     }
 
     /// Block (k, l) is (1/m) Σ w_i (p_k 1{k = l} − p_k p_l) x_i x_iᵀ.
@@ -234,6 +269,33 @@ mod tests {
             let products = model.score_products(&samples, Batch::All, &theta, &u).unwrap();
             let sum: f64 = products.iter().zip(&weights).map(|(a, w)| a * w).sum::<f64>() / n as f64;
             assert!((sum - dot(&gradient, &u)).abs() < 1e-12 * (1.0 + sum.abs()));
+        }
+    }
+
+    /// Shapes astride the blocks, weights of both signs, at 1, 2 and 4 threads.
+    #[test]
+    fn one_pass_gives_the_three_products_and_the_same_bits_at_every_thread_count() {
+        for (n, width, classes) in [(1, 1, 2), (64, 5, 3), (130, 300, 10), (1100, 7, 4)] {
+            let (model, samples, theta, weights) = problem(n, width, classes, 7 + n as u64);
+            let q = Key::new(n as u64).stream().normals(model.dim());
+            let indices: Vec<usize> = (0..n + 3).map(|i| (i * 13) % n).collect();
+            let signed: Vec<f64> = indices.iter().map(|&i| weights[i] - 0.3).collect();
+            let picked = Weighted { samples: &samples, batch: Batch::Indices(&indices), weights: Some(&signed) };
+            for data in [Weighted::ones(&samples, Batch::All), picked] {
+                let found = model.products(data, &theta, &q).unwrap();
+                let scores = model.score_products(&samples, data.batch, &theta, &q).unwrap();
+                assert!(relative(&found.gradient, &model.gradient(data, &theta).unwrap()) < 1e-12);
+                assert!(relative(&found.hvp, &model.hvp(data, &theta, &q).unwrap()) < 1e-12);
+                assert!(relative(&found.score_products, &scores) < 1e-12);
+                for threads in [1, 2, 4] {
+                    let again = crate::par::with_threads(threads, || model.products(data, &theta, &q)).unwrap().unwrap();
+                    assert_eq!(again, found, "{threads} threads");
+                }
+            }
+            let name = |e: Error| e.offending_argument();
+            let all = Weighted::ones(&samples, Batch::All);
+            assert_eq!(name(model.products(all, &theta, &q[1..]).unwrap_err()), Some("direction"));
+            assert_eq!(name(model.products(all, &theta, &vec![f64::NAN; q.len()]).unwrap_err()), Some("direction"));
         }
     }
 

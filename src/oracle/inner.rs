@@ -1,7 +1,8 @@
 //! The exact inner solution θ*(v) by damped Newton steps (Nocedal & Wright 2006, ch. 3 and 7): a dense factorization where the
-//! Hessian is small, conjugate gradients on Hessian products where it is not.
+//! Hessian is small, conjugate gradients on Hessian products where it is not. Where g is not convex, an indefinite Hessian is shifted or
+//! left after its directions of positive curvature, so that every step descends: what is found is a stationary point, as a rule a local minimum.
 
-use crate::dense::{Cholesky, axpy, dot, norm};
+use crate::dense::{Cholesky, Matrix, axpy, dot, norm};
 use crate::error::{Error, Result, Status, check_len, check_positive};
 use crate::inverse::{SolveOptions, conjugate_gradients};
 use crate::operator::FromFn;
@@ -34,7 +35,7 @@ pub struct InnerSolution {
     pub gradient_norm: f64,
     /// Newton steps taken.
     pub steps: usize,
-    /// How it ended; [`Status::NegativeCurvature`] where g is not convex along the way.
+    /// How it ended: converged, at the limit of steps, or at rounding's.
     pub status: Status,
 }
 
@@ -70,13 +71,7 @@ pub fn inner_solution_watched(
             status = Status::StepLimit { limit: steps, residual: norm(&gradient) };
             break;
         }
-        let direction = match newton_direction(problem, v, &theta, &gradient, options)? {
-            Ok(direction) => direction,
-            Err(ended) => {
-                status = ended;
-                break;
-            }
-        };
+        let direction = newton_direction(problem, v, &theta, &gradient, options)?;
         let Some((next, next_value, next_gradient)) = line_search(problem, v, &theta, value, &gradient, &direction)? else {
             status = Status::Breakdown { step: steps, residual: norm(&gradient) };
             break;
@@ -87,29 +82,38 @@ pub fn inner_solution_watched(
     Ok(InnerSolution { gradient_norm: norm(&gradient), theta, steps, status })
 }
 
-/// −H⁻¹∇g, or the status that says why there is none.
-fn newton_direction(
-    problem: &dyn Problem,
-    v: &[f64],
-    theta: &[f64],
-    gradient: &[f64],
-    options: NewtonOptions,
-) -> Result<std::result::Result<Vec<f64>, Status>> {
+/// −H⁻¹∇g where H is positive definite, else another direction of descent.
+fn newton_direction(problem: &dyn Problem, v: &[f64], theta: &[f64], gradient: &[f64], options: NewtonOptions) -> Result<Vec<f64>> {
     let rhs: Vec<f64> = gradient.iter().map(|g| -g).collect();
     if problem.inner_dim() <= options.max_dense_dim {
-        return match Cholesky::new(problem.hessian(v, theta)?) {
-            Ok(factor) => Ok(Ok(factor.solve(&rhs)?)),
-            Err(Error::Numerical { .. }) => Ok(Err(Status::NegativeCurvature { step: 0, curvature: 0.0 })),
-            Err(error) => Err(error),
-        };
+        return positive_factor(problem.hessian(v, theta)?)?.solve(&rhs);
     }
     let hessian = FromFn::new(problem.inner_dim(), |u: &[f64]| problem.hvp(v, theta, Batch::All, u));
     // Superlinear convergence: the forcing term falls with the gradient.
     let forcing = SolveOptions { tolerance: norm(gradient).sqrt().min(0.1), max_iterations: 2000 };
     let report = conjugate_gradients(&hessian, &rhs, forcing)?;
     match report.status {
-        Status::NegativeCurvature { .. } if report.iterations == 0 => Ok(Err(report.status)),
-        _ => Ok(Ok(report.solution)),
+        // Nocedal & Wright, Alg. 7.1: the iterate before a direction of negative curvature descends; before the first there is none.
+        Status::NegativeCurvature { .. } if report.iterations == 0 => Ok(rhs),
+        _ => Ok(report.solution),
+    }
+}
+
+/// The Cholesky factor of H, or of H + τI with the first τ that makes it positive definite, from small ones doubled (Nocedal & Wright,
+/// Alg. 3.3).
+fn positive_factor(hessian: Matrix) -> Result<Cholesky> {
+    let largest = hessian.norm();
+    let mut shift = 0.0;
+    loop {
+        let mut shifted = hessian.clone();
+        (0..shifted.nrows()).for_each(|i| shifted[(i, i)] += shift);
+        match Cholesky::new(shifted) {
+            // Beyond twice its norm a symmetric matrix is dominated by the shift: something else is wrong.
+            Err(Error::Numerical { .. }) if shift <= 2.0 * largest && largest > 0.0 => {
+                shift = (2.0 * shift).max(1e-3 * largest / (hessian.nrows() as f64).sqrt());
+            }
+            outcome => return outcome,
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use counted::{Counted, OracleCounts};
-pub use data_cleaning::{Config as DataCleaningConfig, DataCleaning, DataSet};
+pub use data_cleaning::{Config as DataCleaningConfig, DataCleaning, DataSet, FeatureScale, ModelConfig, NetworkConfig};
 pub use quadratic::{Config as QuadraticConfig, Prescribed, Quadratic, Spectrum};
 pub use regularization_selection::{
     Config as RegularizationConfig, DataSet as RegularizationData, InitialInner, InitialStrength, RegularizationSelection, Strength,
@@ -35,7 +35,8 @@ use crate::samples::Batch;
 /// The minimum to provide is values, gradients and scores: Hessian and cross products default to central differences of
 /// gradients ([`differences`]), and `check` says where a default is in use.
 ///
-/// Every operation refuses a v or θ of another length, numbers that are not finite and a bad batch.
+/// Every operation refuses a v or θ of another length, numbers that are not finite and a bad batch. Of a v with an entry for each sample, an
+/// operation on a batch may look at the batch's entries alone: methods look at their whole state after each step.
 pub trait Problem: Send + Sync {
     /// The registry name.
     fn name(&self) -> &'static str;

@@ -14,12 +14,12 @@ pub use data::{Config, DataSet, InitialInner, InitialStrength, Strength};
 
 use self::data::Parts;
 use super::held_out::Fold;
-use super::{Baseline, Constants, DataSource, HeldOut, OuterGradient, Problem};
+use super::{Baseline, Constants, DataSource, HeldOut, InnerProducts, OuterGradient, Problem};
 use crate::dense::{Matrix, dot, norm};
 use crate::error::{Error, Result, check_finite, check_len};
 use crate::gradient::{GradientBlock, KroneckerRows};
 use crate::inverse::KnownCurvature;
-use crate::model::{FisherKind, Logistic, Model, Softmax, Weighted};
+use crate::model::{FisherKind, Logistic, Model, Products, Softmax, Weighted};
 use crate::rng::Key;
 use crate::samples::{Batch, Samples};
 
@@ -227,6 +227,15 @@ impl Problem for RegularizationSelection {
         check_len("direction", u.len(), self.outer_dim())?;
         check_finite("direction", u)?;
         Ok(theta.iter().enumerate().map(|(j, x)| strengths[self.group(j)] * x * u[self.group(j)]).collect())
+    }
+
+    /// The gradient and the Hessian product by one pass of the model over the batch.
+    fn inner_products(&self, v: &[f64], theta: &[f64], batch: Batch<'_>, q: &[f64]) -> Result<InnerProducts> {
+        let strengths = self.check(v, theta)?;
+        let Products { mut gradient, mut hvp, .. } = self.model.products(self.data(batch), theta, q)?;
+        self.add_known(&strengths, theta, &mut gradient);
+        self.add_known(&strengths, q, &mut hvp);
+        Ok(InnerProducts { gradient, hvp, cross_vjp: self.grouped(&strengths, theta, q) })
     }
 
     fn hold_out(&self, fold: usize, folds: usize) -> Result<Option<HeldOut>> {

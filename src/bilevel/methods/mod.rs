@@ -2,14 +2,33 @@
 //! the algorithm. The settings that all share have the same names everywhere: `batch_size`, `outer_batch_size`, `inner_step_size`,
 //! `outer_step_size`, and where a method has them `inner_steps`, `linear_steps` and `linear_step_size` (of the linear system H q = b).
 
+mod aid_cg;
+mod bome;
+mod bsa;
 mod exact;
+mod f2sa;
+mod fsla;
+mod itd;
 mod nhgd;
+mod nhgd_pcg;
 pub(crate) mod parts;
+mod pzobo;
+mod random_neumann;
+mod ttsa;
 
 use serde::{Deserialize, Serialize};
 
+pub use aid_cg::Config as AidCgConfig;
+pub use bome::Config as BomeConfig;
+pub use bsa::Config as BsaConfig;
 pub use exact::Config as ExactConfig;
+pub use f2sa::Config as F2saConfig;
+pub use fsla::Config as FslaConfig;
+pub use itd::Config as ItdConfig;
 pub use nhgd::{Config as NhgdConfig, CurvatureRows, Start};
+pub use nhgd_pcg::Config as NhgdPcgConfig;
+pub use pzobo::Config as PzoboConfig;
+pub use ttsa::Config as TtsaConfig;
 
 use super::{Method, Observer, Phase, State};
 use crate::error::Result;
@@ -58,4 +77,13 @@ macro_rules! methods {
 methods! {
     Nhgd(nhgd::Nhgd): "natural hypergradient descent: an inverse Fisher sketch updated alongside the inner SGD";
     Exact(exact::Exact): "the same inner SGD with a dense Hessian solve at each outer step: the reference";
+    NhgdPcg(nhgd_pcg::NhgdPcg): "NHGD whose sketch preconditions conjugate gradients on exact Hessian products";
+    AidCg(aid_cg::AidCg): "approximate implicit differentiation: conjugate gradients on Hessian products, warm-started";
+    Itd(itd::Itd): "iterative differentiation: backwards through the inner steps, all or the last few";
+    Bsa(bsa::Bsa): "bilevel stochastic approximation: inner SGD, then Neumann's series cut off at random";
+    Ttsa(ttsa::Ttsa): "two-timescale stochastic approximation: one inner step, Neumann's series cut off at random";
+    Fsla(fsla::Fsla): "fully single loop algorithm: one step each on θ and the linear system, momentum on v";
+    F2sa(f2sa::F2sa): "fully first-order stochastic approximation: the inner problem as a growing penalty";
+    Bome(bome::Bome): "first-order descent on f under a dynamic barrier for the inner problem";
+    Pzobo(pzobo::Pzobo): "the inner loop's Jacobian from differences along Gaussian directions";
 }

@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::parts::{descend, outer_step};
 use super::{Method, Observer, Phase, State};
 use crate::bilevel::{SampleCount, StepSize};
 use crate::curvature::{Curvature, CurvatureConfig, DampedSolver};
@@ -124,9 +125,75 @@ impl Nhgd {
         config.validate()?;
         Ok(Self(config))
     }
+}
 
+/// Where an inner loop ended, its curvature included.
+pub(super) struct Fitted<'a> {
+    pub(super) v: &'a mut Vec<f64>,
+    pub(super) theta: &'a mut Vec<f64>,
+    pub(super) curvature: &'a mut Box<dyn Curvature>,
+}
+
+impl Config {
     fn fresh_curvature(&self, problem: &dyn Problem, key: Key) -> Result<Box<dyn Curvature>> {
-        self.0.curvature.build(problem.inner_dim(), key.named("curvature"))
+        self.curvature.build(problem.inner_dim(), key.named("curvature"))
+    }
+
+    /// The state before the first step: the problem's initial point and a curvature that has seen nothing.
+    pub(super) fn start(&self, problem: &dyn Problem, key: Key) -> Result<State> {
+        let (outer_var, inner_var) = problem.initial();
+        Ok(State { curvature: Some(self.fresh_curvature(problem, key)?), ..State::new(outer_var, inner_var) })
+    }
+
+    /// K steps of inner SGD, and the curvature that is fed by the way. `None` where θ left the finite numbers.
+    pub(super) fn inner_loop<'a>(
+        &self,
+        problem: &dyn Problem,
+        state: &'a mut State,
+        key: Key,
+        observer: &mut dyn Observer,
+    ) -> Result<Option<Fitted<'a>>> {
+        let State { step, outer_var: v, inner_var: theta, curvature, .. } = state;
+        let n = problem.inner_samples();
+        if self.inner_start == Start::Cold {
+            *theta = problem.initial().1;
+        }
+        let curvature = match (curvature, self.curvature_start) {
+            (Some(kept), Start::Warm) => kept,
+            (slot, _) => slot.insert(self.fresh_curvature(problem, key)?),
+        };
+        let before = curvature.status();
+
+        for k in 0..self.inner_steps {
+            let key = key.named("inner").child(k);
+            observer.phase(Phase::InnerStep);
+            let batch = self.batch_size.draw(n, key.named("batch"))?;
+            let gradient = problem.grad_inner(v, theta, batch.batch())?;
+
+            if self.curvature_rows == CurvatureRows::Trajectory {
+                observer.phase(Phase::Absorb);
+                let rows = batch.first(self.curvature_samples, n);
+                curvature.decay(self.curvature_decay)?;
+                curvature.absorb(&problem.scores(v, theta, rows.batch(), self.fisher, key.named("labels"))?)?;
+            }
+
+            observer.phase(Phase::InnerStep);
+            if !descend("grad_inner", self.inner_step_size.at(*step * self.inner_steps + k), &gradient, theta)? {
+                return Ok(None);
+            }
+        }
+
+        if self.curvature_rows == CurvatureRows::Fresh {
+            observer.phase(Phase::Absorb);
+            let rows = self.curvature_samples.draw(n, key.named("rows"))?;
+            curvature.decay(self.curvature_decay)?;
+            curvature.absorb(&problem.scores(v, theta, rows.batch(), self.fisher, key.named("labels"))?)?;
+        }
+
+        if curvature.status() != before {
+            observer.notice(curvature.status());
+        }
+        Ok(Some(Fitted { v, theta, curvature }))
     }
 }
 
@@ -136,53 +203,15 @@ impl Method for Nhgd {
     }
 
     fn init(&self, problem: &dyn Problem, key: Key) -> Result<State> {
-        let (outer_var, inner_var) = problem.initial();
-        Ok(State { curvature: Some(self.fresh_curvature(problem, key)?), ..State::new(outer_var, inner_var) })
+        self.0.start(problem, key)
     }
 
     fn step(&self, problem: &dyn Problem, state: &mut State, key: Key, observer: &mut dyn Observer) -> Result<Status> {
         let Self(config) = self;
-        let State { step, outer_var: v, inner_var: theta, curvature, .. } = state;
-        let n = problem.inner_samples();
-        if config.inner_start == Start::Cold {
-            *theta = problem.initial().1;
-        }
-        let curvature = match (curvature, config.curvature_start) {
-            (Some(kept), Start::Warm) => kept,
-            (slot, _) => slot.insert(self.fresh_curvature(problem, key)?),
+        let step = state.step;
+        let Some(Fitted { v, theta, curvature }) = config.inner_loop(problem, state, key, observer)? else {
+            return Ok(Status::Diverged { step });
         };
-        let before = curvature.status();
-
-        for k in 0..config.inner_steps {
-            let key = key.named("inner").child(k);
-            observer.phase(Phase::InnerStep);
-            let batch = config.batch_size.draw(n, key.named("batch"))?;
-            let gradient = problem.grad_inner(v, theta, batch.batch())?;
-
-            if config.curvature_rows == CurvatureRows::Trajectory {
-                observer.phase(Phase::Absorb);
-                let rows = batch.first(config.curvature_samples, n);
-                curvature.decay(config.curvature_decay)?;
-                curvature.absorb(&problem.scores(v, theta, rows.batch(), config.fisher, key.named("labels"))?)?;
-            }
-
-            observer.phase(Phase::InnerStep);
-            add_scaled("grad_inner", -config.inner_step_size.at(*step * config.inner_steps + k), &gradient, theta)?;
-            if !theta.iter().all(|x| x.is_finite()) {
-                return Ok(Status::Diverged { step: *step });
-            }
-        }
-
-        if config.curvature_rows == CurvatureRows::Fresh {
-            observer.phase(Phase::Absorb);
-            let rows = config.curvature_samples.draw(n, key.named("rows"))?;
-            curvature.decay(config.curvature_decay)?;
-            curvature.absorb(&problem.scores(v, theta, rows.batch(), config.fisher, key.named("labels"))?)?;
-        }
-
-        if curvature.status() != before {
-            observer.notice(curvature.status());
-        }
 
         observer.phase(Phase::OuterGradient);
         let outer = config.outer_batch_size.draw(problem.outer_samples(), key.named("outer"))?;
@@ -200,11 +229,9 @@ impl Method for Nhgd {
         observer.damping(damping);
 
         observer.phase(Phase::CrossProduct);
-        let cross = config.cross_samples.draw(n, key.named("cross"))?;
+        let cross = config.cross_samples.draw(problem.inner_samples(), key.named("cross"))?;
         add_scaled("cross_vjp", -1.0, &problem.cross_vjp(v, theta, cross.batch(), &q)?, &mut hypergradient)?;
 
-        observer.phase(Phase::OuterStep);
-        add_scaled("hypergradient", -config.outer_step_size.at(*step), &hypergradient, v)?;
-        Ok(Status::Converged {})
+        outer_step(step, config.outer_step_size.at(step), &hypergradient, v, observer)
     }
 }

@@ -150,7 +150,13 @@ impl Convergence {
         let inner_step_size = StepSize::constant(self.inner_progress / inner_steps as f64);
         let outer_step_size = StepSize::constant(outer_step_size);
         if name == METHODS[1] {
-            return MethodConfig::Exact(ExactConfig { inner_steps, batch_size, inner_step_size, outer_step_size });
+            return MethodConfig::Exact(ExactConfig {
+                inner_steps,
+                batch_size,
+                inner_step_size,
+                outer_step_size,
+                ..Default::default()
+            });
         }
         MethodConfig::Nhgd(NhgdConfig {
             inner_steps,

@@ -6,12 +6,12 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::super::DataSource;
+use super::super::{DataSource, FeatureScale};
 use crate::data::{self, softmax_samples};
 use crate::dense::Matrix;
 use crate::error::{Error, Result, check_count, check_finite, check_nonnegative};
 use crate::rng::Key;
-use crate::samples::{Batch, Features, Samples, Targets};
+use crate::samples::{Samples, Standardization, Targets};
 
 /// The settings of [`RegularizationSelection`](super::RegularizationSelection).
 ///
@@ -28,8 +28,8 @@ pub struct Config {
     pub validation: usize,
     /// Which coordinates of θ share a strength.
     pub strength: Strength,
-    /// Whether features are shifted and scaled to mean 0 and variance 1 over the training samples (a constant one to 0 alone).
-    pub standardize: bool,
+    /// The scale of the features.
+    pub features: FeatureScale,
     /// Whether the model has a bias. It is regularized as a feature of its own.
     pub intercept: bool,
     /// Where v starts.
@@ -107,7 +107,7 @@ impl Default for Config {
             train: 800,
             validation: 400,
             strength: Strength::Feature,
-            standardize: false,
+            features: FeatureScale::Raw,
             intercept: true,
             initial: InitialStrength::Constant(-2.0),
             initial_inner: InitialInner::Zero,
@@ -169,8 +169,11 @@ impl Parts {
     /// Reads the data, splits and scales them.
     pub(super) fn load(config: &Config, source: &DataSource, key: Key) -> Result<Self> {
         let mut parts = Pools::read(&config.data, source, key)?.split(config, key)?;
-        if config.standardize {
-            parts.standardize()?;
+        if config.features == FeatureScale::Standardized {
+            let scale = Standardization::of(&parts.train.features)?;
+            for part in parts.each() {
+                part.features = scale.apply(&part.features)?;
+            }
         }
         if config.intercept {
             parts.each().for_each(|part| part.features = part.features.clone().with_intercept());
@@ -180,31 +183,6 @@ impl Parts {
 
     fn each(&mut self) -> impl Iterator<Item = &mut Samples> {
         [&mut self.train, &mut self.validation].into_iter().chain(&mut self.test)
-    }
-
-    /// (x − mean)/deviation with those of the training samples.
-    fn standardize(&mut self) -> Result<()> {
-        let rows = self.train.features.gather(Batch::All)?;
-        let n = rows.ncols() as f64;
-        let mean = |f: &dyn Fn(usize, f64) -> f64| -> Vec<f64> {
-            let mut sums = vec![0.0; rows.nrows()];
-            (0..rows.ncols()).for_each(|i| sums.iter_mut().zip(rows.col(i)).enumerate().for_each(|(j, (s, &x))| *s += f(j, x)));
-            sums.iter().map(|s| s / n).collect()
-        };
-        let centre = mean(&|_, x| x);
-        let deviation: Vec<f64> = mean(&|j, x| (x - centre[j]).powi(2)).into_iter().map(f64::sqrt).collect();
-        // The mean of equal numbers is rounded, and what is left of them is no signal.
-        let scale = |j: usize| if deviation[j] <= 1e-12 * centre[j].abs() { 0.0 } else { deviation[j].recip() };
-        let scales: Vec<f64> = (0..centre.len()).map(scale).collect();
-        for part in self.each() {
-            let mut rows = part.features.gather(Batch::All)?;
-            let count = rows.ncols();
-            for i in 0..count {
-                rows.col_mut(i).iter_mut().enumerate().for_each(|(j, x)| *x = (*x - centre[j]) * scales[j]);
-            }
-            part.features = Features::from_f64(rows.into_vec(), count, centre.len())?;
-        }
-        Ok(())
     }
 }
 

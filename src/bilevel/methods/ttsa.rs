@@ -1,0 +1,111 @@
+//! Two-timescale stochastic approximation, TTSA (Hong, Wai, Wang & Yang 2020, arXiv 2007.05170; SIAM Journal on Optimization 2023): one inner
+//! step an outer step, the inner step size falling more slowly than the outer one, and H⁻¹b by Neumann's series cut off at random.
+//!
+//!   θ ← θ − α_t ∇_θ g(v, θ; B),   q = N β Π_{i=1…p} (I − β H_i) b,  p uniform on 0…N − 1,   v ← v − η_t (∇_v f − J(B')ᵀq)
+//!
+//! with α_t ∝ t^{−2/5}, η_t ∝ t^{−3/5}, the published exponents for a Φ that is not convex, and β constant. N = 10 and batches of 64 are those of
+//! Dagréou, Ablin, Vaiter & Moreau (2022, arXiv 2201.13409). Departs from the paper: v is not projected on a set. An outer step costs a batch
+//! each of inner gradients, outer gradients and cross products, and (N − 1)/2 of Hessian products on average.
+
+use serde::{Deserialize, Serialize};
+
+use super::parts::{InnerSgd, outer_step};
+use super::random_neumann::RandomNeumann;
+use super::{Method, Observer, State};
+use crate::bilevel::{SampleCount, StepSize};
+use crate::error::{Result, Status, check_count};
+use crate::problem::Problem;
+use crate::rng::Key;
+
+/// The settings of [`Ttsa`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// N: terms of Neumann's series; a step takes fewer products than that, 0 to N − 1 with equal probability.
+    pub linear_steps: usize,
+    /// Samples of an inner gradient, of each Hessian product and of the cross product.
+    pub batch_size: SampleCount,
+    /// Samples of both gradients of f.
+    pub outer_batch_size: SampleCount,
+    /// α_t, t counting steps.
+    pub inner_step_size: StepSize,
+    /// β_t; unless given, α_0 at every step.
+    pub linear_step_size: Option<StepSize>,
+    /// η_t.
+    pub outer_step_size: StepSize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            linear_steps: 10,
+            batch_size: SampleCount::Drawn(64),
+            outer_batch_size: SampleCount::Drawn(64),
+            inner_step_size: StepSize { initial: 0.1, power: 0.4, offset: 1.0 },
+            linear_step_size: None,
+            outer_step_size: StepSize { initial: 0.1, power: 0.6, offset: 1.0 },
+        }
+    }
+}
+
+impl Config {
+    pub(super) fn validate(&self) -> Result<()> {
+        check_count("linear_steps", self.linear_steps)?;
+        self.batch_size.validate("batch_size")?;
+        self.outer_batch_size.validate("outer_batch_size")?;
+        self.inner_step_size.validate("inner_step_size")?;
+        self.linear_step_size.map_or(Ok(()), |size| size.validate("linear_step_size"))?;
+        self.outer_step_size.validate("outer_step_size")
+    }
+}
+
+/// Two-timescale stochastic approximation.
+#[derive(Debug, Clone)]
+pub struct Ttsa(Config);
+
+impl Ttsa {
+    /// The registry name.
+    pub const NAME: &'static str = "ttsa";
+
+    /// The method with these settings.
+    ///
+    /// # Errors
+    /// [`Error::Argument`](crate::Error::Argument) that names the setting.
+    pub fn new(config: Config) -> Result<Self> {
+        config.validate()?;
+        Ok(Self(config))
+    }
+}
+
+impl Method for Ttsa {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    fn init(&self, problem: &dyn Problem, _key: Key) -> Result<State> {
+        let (outer_var, inner_var) = problem.initial();
+        Ok(State::new(outer_var, inner_var))
+    }
+
+    fn step(&self, problem: &dyn Problem, state: &mut State, key: Key, observer: &mut dyn Observer) -> Result<Status> {
+        let Self(config) = self;
+        let State { step, outer_var: v, inner_var: theta, .. } = state;
+        let step = *step;
+
+        let sgd = InnerSgd { steps: 1, batch_size: config.batch_size };
+        if !sgd.run(problem, v, theta, |_| config.inner_step_size.at(step), key, observer)? {
+            return Ok(Status::Diverged { step });
+        }
+
+        let neumann = RandomNeumann {
+            terms: config.linear_steps,
+            step_size: config.linear_step_size.map_or(config.inner_step_size.initial, |size| size.at(step)),
+            batch_size: config.batch_size,
+            outer_batch_size: config.outer_batch_size,
+        };
+        let Some(hypergradient) = neumann.hypergradient(problem, (v, theta), key, observer)? else {
+            return Ok(Status::Diverged { step });
+        };
+        outer_step(step, config.outer_step_size.at(step), &hypergradient, v, observer)
+    }
+}
