@@ -25,7 +25,7 @@ impl Drawn {
     pub(super) fn new(config: &Config, key: Key) -> Result<Self> {
         let source = Source { config, key };
         match &config.prescribed {
-            None => source.from_populations(),
+            None => source.population(),
             Some(prescribed) => source.prescribed(prescribed),
         }
     }
@@ -44,7 +44,7 @@ impl Source<'_> {
     }
 
     /// x = Q diag(√λ) N(0, I) and z alike; a = Aᵀx + misfit · N(0, I).
-    fn from_populations(&self) -> Result<Drawn> {
+    fn population(&self) -> Result<Drawn> {
         let Config { inner_dim: d2, outer_dim: d1, samples: n, outer_samples: m, .. } = *self.config;
         let root = self.directions("directions", d2, |j| self.config.spectrum.eigenvalue(j, d2).sqrt())?;
         let x = matmul(&root, &self.normals("inner features", d2, n)?)?;

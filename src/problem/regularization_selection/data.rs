@@ -205,7 +205,7 @@ impl Pools {
                 Ok(pool(digits))
             }
             &DataSet::Sparse { samples, width, relevant, signal } => {
-                let weight = |j: usize| if j % 2 == 0 { signal } else { -signal };
+                let weight = |j: usize| if j.is_multiple_of(2) { signal } else { -signal };
                 let truth = Matrix::from_fn(width, 2, |j, class| if class == 1 && j < relevant { weight(j) } else { 0.0 });
                 Ok(pool(softmax_samples(&truth, samples, key.named("sparse data"))?))
             }
