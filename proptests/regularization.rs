@@ -256,7 +256,7 @@ fn standardized_features_have_a_second_moment_of_1_on_the_training_samples() {
     let hessian = problem.hessian(&v, &zero).unwrap();
     let moments: Vec<f64> = (0..64).map(|j| hessian[(j, j)] / 0.09).collect();
     let constant = moments.iter().filter(|m| **m == 0.0).count();
-    assert!(constant >= 3 && constant < 10, "three pixels are blank in every digit: {constant}");
+    assert!((3..10).contains(&constant), "three pixels are blank in every digit: {constant}");
     assert!(moments.iter().all(|m| *m == 0.0 || (m - 1.0).abs() < 1e-5), "{moments:?}");
 }
 
