@@ -2,7 +2,8 @@
 //! problem for as many samples as the paper says.
 
 use nhgd::bilevel::{
-    AidCgConfig, ExactConfig, F2saConfig, FslaConfig, ItdConfig, MethodConfig, NhgdConfig, NhgdPcgConfig, SampleCount, StepSize,
+    AidCgConfig, AmigoConfig, ExactConfig, F2saConfig, FslaConfig, ItdConfig, MethodConfig, NhgdConfig, NhgdPcgConfig, SampleCount,
+    SobaConfig, StepSize, StocBioConfig,
 };
 use nhgd::curvature::CurvatureConfig;
 use nhgd::dense::relative_error;
@@ -201,7 +202,78 @@ fn case(name: &str, alpha: f64) -> Case {
                 counts: OracleCounts { inner_gradients: (2 * 3 + 2) * B, outer_gradients: (3 + 1) * OUTER_B, ..Default::default() },
             }
         }
+        "soba" => {
+            let base = SobaConfig {
+                inner_step_size,
+                outer_step_size: still,
+                batch_size: all,
+                outer_batch_size: all,
+                ..Default::default()
+            };
+            Case {
+                large: MethodConfig::Soba(base.clone()),
+                warm_up: 20_000,
+                tolerance: 1e-4,
+                small: MethodConfig::Soba(SobaConfig { batch_size, outer_batch_size, ..base }),
+                counts: OracleCounts {
+                    inner_gradients: B,
+                    outer_gradients: OUTER_B,
+                    hessian_products: B,
+                    cross_products: B,
+                    ..Default::default()
+                },
+            }
+        }
+        "amigo" => {
+            let base = AmigoConfig {
+                inner_step_size,
+                outer_step_size: still,
+                batch_size: all,
+                outer_batch_size: all,
+                ..Default::default()
+            };
+            Case {
+                large: MethodConfig::Amigo(base.clone()),
+                warm_up: 2000,
+                tolerance: 1e-4,
+                small: MethodConfig::Amigo(AmigoConfig { inner_steps: 3, linear_steps: 4, batch_size, outer_batch_size, ..base }),
+                counts: two_loops(3, 4),
+            }
+        }
+        "stocbio" => {
+            let base = StocBioConfig {
+                inner_step_size,
+                outer_step_size: still,
+                batch_size: all,
+                outer_batch_size: all,
+                ..Default::default()
+            };
+            Case {
+                large: MethodConfig::Stocbio(StocBioConfig { inner_steps: 3000, linear_steps: 3000, ..base.clone() }),
+                warm_up: 2,
+                tolerance: 1e-4,
+                small: MethodConfig::Stocbio(StocBioConfig {
+                    inner_steps: 3,
+                    linear_steps: 4,
+                    batch_size,
+                    outer_batch_size,
+                    ..base
+                }),
+                counts: two_loops(3, 4),
+            }
+        }
         other => panic!("declare what `{other}` claims here"),
+    }
+}
+
+/// What K inner steps and M steps on the linear system ask for, with one more batch for the cross product and one of f.
+fn two_loops(inner_steps: u64, linear_steps: u64) -> OracleCounts {
+    OracleCounts {
+        inner_gradients: inner_steps * B,
+        outer_gradients: OUTER_B,
+        hessian_products: linear_steps * B,
+        cross_products: B,
+        ..Default::default()
     }
 }
 

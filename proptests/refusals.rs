@@ -14,7 +14,9 @@ use nhgd::model::{FisherKind, Model, Softmax, Weighted};
 use nhgd::operator::{Diagonal, FromFn, LinearOperator, Sum};
 use nhgd::oracle::{NewtonOptions, exact_hypergradient, exact_inverse_hvp, inner_solution, value_difference};
 use nhgd::par;
-use nhgd::problem::{DataCleaning, DataCleaningConfig, DataSource, OuterGradient, Problem, ProblemConfig, differences};
+use nhgd::problem::{
+    DataCleaning, DataCleaningConfig, DataSource, ModelConfig, NetworkConfig, OuterGradient, Problem, ProblemConfig, differences,
+};
 use nhgd::rng::Key;
 use nhgd::samples::{Batch, Features, Samples, Targets};
 use nhgd::{Result, Status};
@@ -279,6 +281,15 @@ fn models_and_problems_refuse_by_the_argument_s_name() {
     refused(build(DataCleaningConfig { ridge: 0.0, ..base() }), "ridge");
     refused(build(DataCleaningConfig { corruption: NAN, ..base() }), "corruption");
     refused(build(DataCleaningConfig { initial_logit: NAN, ..base() }), "initial_logit");
+    let network = NetworkConfig { hidden: vec![4, 0], ..Default::default() };
+    refused(build(DataCleaningConfig { model: ModelConfig::Mlp(network), ..base() }), "hidden");
+    // A batch is refused for the numbers of v that it uses.
+    let poisoned = [&v[..19], &[NAN]].concat();
+    for batch in [Batch::All, Batch::Indices(&[0, 19])] {
+        refused(problem.grad_inner(&poisoned, &theta, batch), "outer_var");
+        refused(problem.inner_products(&poisoned, &theta, batch, &theta), "outer_var");
+    }
+    refused(problem.inner_products(&v, &theta, Batch::All, &theta[1..]), "direction");
 }
 
 #[test]

@@ -74,6 +74,20 @@ fn registered(name: &str, inner_step_size: StepSize, outer_step_size: StepSize) 
         "pzobo" => {
             vec![MethodConfig::Pzobo(bilevel::PzoboConfig { batch_size, inner_step_size, outer_step_size, ..Default::default() })]
         }
+        "soba" => {
+            vec![MethodConfig::Soba(bilevel::SobaConfig { batch_size, inner_step_size, outer_step_size, ..Default::default() })]
+        }
+        "amigo" => {
+            vec![MethodConfig::Amigo(bilevel::AmigoConfig { batch_size, inner_step_size, outer_step_size, ..Default::default() })]
+        }
+        "stocbio" => {
+            vec![MethodConfig::Stocbio(bilevel::StocBioConfig {
+                batch_size,
+                inner_step_size,
+                outer_step_size,
+                ..Default::default()
+            })]
+        }
         other => panic!("declare the settings of `{other}` here"),
     }
 }
@@ -240,8 +254,14 @@ fn bad_settings_are_refused_by_name() {
 
 #[test]
 fn bad_settings_of_the_methods_compared_with_are_refused_by_name() {
-    use bilevel::{AidCgConfig, BomeConfig, BsaConfig, F2saConfig, FslaConfig, ItdConfig, NhgdPcgConfig, PzoboConfig, TtsaConfig};
+    use bilevel::{
+        AidCgConfig, AmigoConfig, BomeConfig, BsaConfig, F2saConfig, FslaConfig, ItdConfig, NhgdPcgConfig, PzoboConfig, SobaConfig,
+        StocBioConfig, TtsaConfig,
+    };
     let (bad, none) = (StepSize::constant(-1.0), SampleCount::Drawn(0));
+    let soba = |config| MethodConfig::Soba(config).build();
+    let amigo = |config| MethodConfig::Amigo(config).build();
+    let stocbio = |config| MethodConfig::Stocbio(config).build();
     let pcg = |config| MethodConfig::NhgdPcg(config).build();
     let aid = |config| MethodConfig::AidCg(config).build();
     let itd = |config| MethodConfig::Itd(config).build();
@@ -270,6 +290,12 @@ fn bad_settings_of_the_methods_compared_with_are_refused_by_name() {
             ("linear_step_size", bsa(BsaConfig { linear_step_size: Some(bad), ..Default::default() })),
             ("linear_steps", ttsa(TtsaConfig { linear_steps: 0, ..Default::default() })),
             ("outer_batch_size", ttsa(TtsaConfig { outer_batch_size: none, ..Default::default() })),
+            ("linear_steps", amigo(AmigoConfig { linear_steps: 0, ..Default::default() })),
+            ("inner_steps", amigo(AmigoConfig { inner_steps: 0, ..Default::default() })),
+            ("linear_steps", stocbio(StocBioConfig { linear_steps: 0, ..Default::default() })),
+            ("linear_step_size", stocbio(StocBioConfig { linear_step_size: Some(bad), ..Default::default() })),
+            ("batch_size", soba(SobaConfig { batch_size: none, ..Default::default() })),
+            ("outer_step_size", soba(SobaConfig { outer_step_size: bad, ..Default::default() })),
             ("momentum", fsla(FslaConfig { momentum: StepSize::constant(1.5), ..Default::default() })),
             ("linear_step_size", fsla(FslaConfig { linear_step_size: Some(bad), ..Default::default() })),
             ("multiplier", f2sa(F2saConfig { multiplier: 0.0, ..Default::default() })),

@@ -5,8 +5,11 @@ use nhgd::curvature::CurvatureConfig;
 use nhgd::dense::norm;
 use nhgd::gradient::GradientBlock;
 use nhgd::inverse::KnownCurvature;
-use nhgd::model::{FisherIdentity, FisherKind};
-use nhgd::problem::{ClosedForm, DataSource, OuterGradient, Problem, ProblemConfig, QuadraticConfig, differences, specimens};
+use nhgd::model::{Activation, FisherIdentity, FisherKind};
+use nhgd::problem::{
+    ClosedForm, DataCleaningConfig, DataSource, FeatureScale, ModelConfig, NetworkConfig, OuterGradient, Problem, ProblemConfig,
+    QuadraticConfig, differences, specimens,
+};
 use nhgd::rng::Key;
 use nhgd::samples::Batch;
 use nhgd::testkit::{self, ProblemClaims, Report};
@@ -32,6 +35,21 @@ fn every_registered_problem_conforms() {
         let report = testkit::problem(problem.as_ref(), claims(problem.name()), Key::new(1));
         println!("{report}");
         report.assert_passes();
+    }
+}
+
+/// Data cleaning on standardized features, and with a network, whose expected Fisher matrix is not its Hessian.
+#[test]
+fn data_cleaning_conforms_in_every_setting() {
+    let base = DataCleaningConfig { train: 40, validation: 12, ridge: 1e-2, ..Default::default() };
+    let network = |activation| ModelConfig::Mlp(NetworkConfig { hidden: vec![3], activation });
+    let settings = [
+        (DataCleaningConfig { features: FeatureScale::Standardized, ..base.clone() }, FisherIdentity::Hessian),
+        (DataCleaningConfig { model: network(Activation::Tanh), ..base }, FisherIdentity::GaussNewton),
+    ];
+    for (config, fisher) in settings {
+        let problem = ProblemConfig::DataCleaning(config).build(&DataSource::default(), Key::new(2)).unwrap();
+        testkit::problem(problem.as_ref(), ProblemClaims { fisher, ..Default::default() }, Key::new(3)).assert_passes();
     }
 }
 

@@ -12,8 +12,8 @@ mod state;
 pub use certified::{CertifiedHypergradient, InexactPoint, TotalErrors, certified_nhgd};
 pub use hypergradient::{Hypergradient, Sampling, cg, check_estimators, exact, neumann, nhgd, pcg};
 pub use methods::{
-    AidCgConfig, BomeConfig, BsaConfig, CurvatureRows, ExactConfig, F2saConfig, FslaConfig, ItdConfig, MethodConfig, NhgdConfig,
-    NhgdPcgConfig, PzoboConfig, Start, TtsaConfig,
+    AidCgConfig, AmigoConfig, BomeConfig, BsaConfig, CurvatureRows, ExactConfig, F2saConfig, FslaConfig, ItdConfig, MethodConfig,
+    NhgdConfig, NhgdPcgConfig, PzoboConfig, SobaConfig, Start, StocBioConfig, TtsaConfig,
 };
 pub use run::{Ended, Observer, Outcome, Phase, Stop, resume, run};
 pub use schedule::{SampleCount, StepSize};

@@ -143,3 +143,33 @@ fn line_search(
     }
     Ok(None)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dense::eigh;
+    use crate::problem::{DataCleaning, DataCleaningConfig, DataSource, ModelConfig, NetworkConfig};
+    use crate::rng::Key;
+
+    /// From a point where the Hessian is indefinite, by factorizations and by conjugate gradients, to one where it is not.
+    #[test]
+    fn a_local_minimum_is_found_where_g_is_not_convex() {
+        let network = NetworkConfig { hidden: vec![2], ..Default::default() };
+        let model = ModelConfig::Mlp(network);
+        let config = DataCleaningConfig { train: 30, validation: 10, ridge: 0.02, model, ..Default::default() };
+        let problem = DataCleaning::load(&config, &DataSource::default(), Key::new(4)).unwrap();
+        let (v, start) = problem.initial();
+        let smallest = |theta: &[f64]| eigh(&problem.hessian(&v, theta).unwrap()).unwrap().values.last().copied().unwrap();
+        assert!(smallest(&start) < -1e-3, "{}", smallest(&start));
+        for max_dense_dim in [2000, 0] {
+            let options = NewtonOptions { gradient_norm: 1e-8, max_dense_dim, ..NewtonOptions::default() };
+            let found = inner_solution(&problem, &v, &start, options).unwrap();
+            assert!(found.status.is_converged() && found.gradient_norm <= 1e-8, "{:?} {:e}", found.status, found.gradient_norm);
+            assert!(smallest(&found.theta) > 0.0, "{}", smallest(&found.theta));
+            let value = |theta: &[f64]| problem.f_inner(&v, theta, Batch::All).unwrap();
+            assert!(value(&found.theta) < 0.9 * value(&start));
+            let short = NewtonOptions { max_steps: 1, ..options };
+            assert!(matches!(inner_solution(&problem, &v, &start, short).unwrap().status, Status::StepLimit { .. }));
+        }
+    }
+}

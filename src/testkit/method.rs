@@ -140,10 +140,11 @@ impl Suite<'_> {
     fn counts(&self, report: &mut Report) -> Result<()> {
         let spy = Spy { problem: self.problem, evaluations: AtomicU64::new(0) };
         let counted = Counted::new(&spy);
-        let mut state = self.method.init(&counted, self.key)?;
+        // The keys of a run: what a method asks for may depend on what it draws.
+        let mut state = self.method.init(&counted, self.key.named("init"))?;
         let mut before = counted.counts();
         for step in 0..FEW {
-            self.method.step(&counted, &mut state, self.key.child(step), &mut ())?;
+            self.method.step(&counted, &mut state, self.key.named("step").child(step), &mut ())?;
             state.step += 1;
             let after = counted.counts();
             report.holds("every step asks the problem that it is given, which counts", format_args!("step {step}"), || {

@@ -1,13 +1,13 @@
-//! Approximate implicit differentiation with conjugate gradients: HOAG (Pedregosa 2016, arXiv 1602.02355), implicit MAML (Rajeswaran, Finn,
-//! Kakade & Levine 2019, arXiv 1909.04630), AID of Grazzi, Franceschi, Pontil & Salzo (2020, arXiv 2006.16218).
+//! Approximate implicit differentiation with conjugate gradients: HOAG (Pedregosa 2016, arXiv 1602.02355), implicit MAML
+//! (Rajeswaran, Finn, Kakade & Levine 2019, arXiv 1909.04630), AID of Grazzi, Franceschi, Pontil & Salzo (2020, arXiv 2006.16218).
 //!
 //!   θ ← θ − α_k ∇_θ g(v, θ)  K times,   q ← q + CG(H, b − Hq)  in N products,   v ← v − η_t (∇_v f − Jᵀq)
 //!
-//! θ and q are kept from one outer step to the next. The sources use all data in every product, which is the default here (gradient descent
-//! inside); with a `batch_size` it is SGD, and `hessian_samples` are drawn once an outer step.
+//! θ and q are kept from one outer step to the next. The sources use all data in every product, which is the default here (gradient
+//! descent inside); with a `batch_size` it is SGD, and `hessian_samples` are drawn once an outer step.
 //!
-//! Departs from HOAG: K and N are fixed where it solves to tolerances that decrease with the steps, and η_t is given where it adapts it;
-//! from Grazzi et al.: CG starts from the last q, not from 0.
+//! Departs from HOAG: K and N are fixed where it solves to tolerances that decrease with the steps, and η_t is given where it
+//! adapts it; from Grazzi et al.: CG starts from the last q, not from 0.
 
 use serde::{Deserialize, Serialize};
 

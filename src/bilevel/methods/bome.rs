@@ -1,13 +1,15 @@
-//! BOME (Liu, Ye, Wright, Stone & Liu 2022, "BOME! Bilevel optimization made easy: a simple first-order approach", arXiv 2209.08709): descent on f under the
-//! constraint g(v, θ) ≤ min g(v, ·), held by a dynamic barrier. The minimizer is θ after K steps of gradient descent, θ_K, taken for constant:
-//! q̂ = g(v, θ) − g(v, θ_K) has the gradient (∇_θ g(v, θ), ∇_v g(v, θ) − ∇_v g(v, θ_K)). No second derivative is asked for.
+//! BOME (Liu, Ye, Wright, Stone & Liu 2022, "BOME! Bilevel optimization made easy: a simple first-order approach", arXiv
+//! 2209.08709): descent on f under the constraint g(v, θ) ≤ min g(v, ·), held by a dynamic barrier. The minimizer is θ after K
+//! steps of gradient descent, θ_K, taken for constant: q̂ = g(v, θ) − g(v, θ_K) has the gradient (∇_θ g(v, θ), ∇_v g(v, θ) − ∇_v
+//! g(v, θ_K)). No second derivative is asked for.
 //!
 //!   λ = max(φ − ⟨∇f, ∇q̂⟩, 0)/‖∇q̂‖²,  φ = κ‖∇q̂‖²;   θ ← θ − α_t (∇_θ f + λ ∇_θ q̂),   v ← v − η_t (∇_v f + λ ∇_v q̂)
 //!
-//! so that the direction d makes q̂ fall: ⟨∇q̂, d⟩ ≥ φ. Of the paper's two choices of φ this is ‖∇q̂‖² (the other asks for values of g); step sizes are
-//! constant, κ = 0.5 (its η) and all data are used, as published. Departs from the paper: θ and v have step sizes of their own, α that of the K
-//! steps too, as in the benchmark of Dagréou, Ablin, Vaiter & Moreau (2022, arXiv 2201.13409); with `batch_size` drawn, both ends of q̂ share a
-//! batch. An outer step costs K + 3 batches of inner gradients and one of outer ones.
+//! so that the direction d makes q̂ fall: ⟨∇q̂, d⟩ ≥ φ. Of the paper's two choices of φ this is ‖∇q̂‖² (the other asks for values
+//! of g); step sizes are constant, κ = 0.5 (its η) and all data are used, as published. Departs from the paper: θ and v have step
+//! sizes of their own, α that of the K steps too, as in the benchmark of Dagréou, Ablin, Vaiter & Moreau (2022, arXiv 2201.13409);
+//! with `batch_size` drawn, both ends of q̂ share a batch. An outer step costs K + 3 batches of inner gradients and one of outer
+//! ones.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,11 +1,12 @@
-//! Bilevel stochastic approximation, BSA (Ghadimi & Wang 2018, arXiv 1802.02246): a loop of inner SGD, then H⁻¹b by Neumann's series cut off
-//! at random, every gradient and product on a batch of its own.
+//! Bilevel stochastic approximation, BSA (Ghadimi & Wang 2018, arXiv 1802.02246): a loop of inner SGD, then H⁻¹b by Neumann's
+//! series cut off at random, every gradient and product on a batch of its own.
 //!
 //!   θ ← θ − α_t ∇_θ g(v, θ; B)  K times,   q = N β Π_{i=1…p} (I − β H_i) b,  p uniform on 0…N − 1,   v ← v − η_t (∇_v f − J(B')ᵀq)
 //!
-//! The published α_t, η_t fall as 1/√t (exponent 1/2), and β stays at 1/L; K = N = 10 and batches of 64 are those of Dagréou, Ablin, Vaiter &
-//! Moreau (2022, arXiv 2201.13409), who keep K and N fixed where the paper lets both grow with t. So do we. An outer step costs K batches
-//! of inner gradients, one of outer gradients, (N − 1)/2 of Hessian products on average and one of cross products.
+//! The published α_t, η_t fall as 1/√t (exponent 1/2), and β stays at 1/L; K = N = 10 and batches of 64 are those of Dagréou,
+//! Ablin, Vaiter & Moreau (2022, arXiv 2201.13409), who keep K and N fixed where the paper lets both grow with t. So do we. An
+//! outer step costs K batches of inner gradients, one of outer gradients, (N − 1)/2 of Hessian products on average and one of cross
+//! products.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,13 +1,14 @@
-//! F²SA, the fully first-order stochastic approximation (Kwon, Kwon, Wright & Nowak 2023, arXiv 2301.10945): the inner problem as a penalty,
-//! L_λ(v, y, z) = f(v, y) + λ (g(v, y) − g(v, z)), whose gradient in v at the y of least f + λg and the z of least g is ∇Φ + O(1/λ).
-//! No second derivative is asked for.
+//! F²SA, the fully first-order stochastic approximation (Kwon, Kwon, Wright & Nowak 2023, arXiv 2301.10945): the inner problem as a
+//! penalty, L_λ(v, y, z) = f(v, y) + λ (g(v, y) − g(v, z)), whose gradient in v at the y of least f + λg and the z of least g is ∇Φ
+//! + O(1/λ). No second derivative is asked for.
 //!
 //!   K times:  z ← z − γ_t ∇_θ g(v, z; B),   y ← y − α_t (∇_θ f(v, y; C) + λ_t ∇_θ g(v, y; B'));
 //!   v ← v − η_t (∇_v f(v, y; C') + λ_t (∇_v g(v, y; B₁) − ∇_v g(v, z; B₂))),   λ_t = λ₀ (1 + t)^{1/7}
 //!
-//! γ_t falls as t^{−4/7}, α_t and η_t as t^{−5/7}: the published exponents where both f and g are sampled. Unless given, α_t = γ_t/(2λ_t), as in the
-//! paper's theorem. K = 10 and batches of 64 are those of the benchmark of Dagréou, Ablin, Vaiter & Moreau (2022, arXiv 2201.13409). The state's θ is z, the
-//! estimate of θ*(v). An outer step costs 2K + 2 batches of inner gradients and K + 1 of outer ones.
+//! γ_t falls as t^{−4/7}, α_t and η_t as t^{−5/7}: the published exponents where both f and g are sampled. Unless given, α_t =
+//! γ_t/(2λ_t), as in the paper's theorem. K = 10 and batches of 64 are those of the benchmark of Dagréou, Ablin, Vaiter & Moreau
+//! (2022, arXiv 2201.13409). The state's θ is z, the estimate of θ*(v). An outer step costs 2K + 2 batches of inner gradients and K
+//! + 1 of outer ones.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,12 +1,13 @@
-//! FSLA, the fully single loop algorithm (Li, Gu & Huang 2022, AAAI, arXiv 2112.04660): one SGD step on θ, one on the linear system, and one on v
-//! along a momentum with recursive variance reduction.
+//! FSLA, the fully single loop algorithm (Li, Gu & Huang 2022, AAAI, arXiv 2112.04660): one SGD step on θ, one on the linear
+//! system, and one on v along a momentum with recursive variance reduction.
 //!
 //!   θ' = θ − α_t ∇_θ g(v, θ; B₁);   q' = q − β_t (H(v, θ'; B₂) q − ∇_θ f(v, θ'; C₁));
 //!   d ← h(v, θ', q') + (1 − m_t)(d − h(v_−, θ, q)),  both h on (B₃, C₂);   v_− ← v,  v ← v − η_t d
 //!
-//! with h(v, θ, q) = ∇_v f − Jᵀq and v_− the v of the step before. All step sizes and m_t fall as t^{−1/2}; β is α unless given. Batches of 64 are
-//! those of Dagréou, Ablin, Vaiter & Moreau (2022, arXiv 2201.13409). The first d is h itself. A step costs a batch each of inner gradients and
-//! Hessian products, two of cross products and three of outer gradients (one of each of the last two less at the first step).
+//! with h(v, θ, q) = ∇_v f − Jᵀq and v_− the v of the step before. All step sizes and m_t fall as t^{−1/2}; β is α unless given.
+//! Batches of 64 are those of Dagréou, Ablin, Vaiter & Moreau (2022, arXiv 2201.13409). The first d is h itself. A step costs a
+//! batch each of inner gradients and Hessian products, two of cross products and three of outer gradients (one of each of the last
+//! two less at the first step).
 
 use serde::{Deserialize, Serialize};
 

@@ -1,14 +1,17 @@
-//! Iterative differentiation in reverse mode: the hypergradient of f(v, θ_K(v)) through the K inner steps that made θ_K (Maclaurin, Duvenaud &
-//! Adams 2015, arXiv 1502.03492; Franceschi, Donini, Frasconi & Pontil 2017, arXiv 1703.01785; Franceschi et al. 2018, arXiv 1806.04910).
+//! Iterative differentiation in reverse mode: the hypergradient of f(v, θ_K(v)) through the K inner steps that made θ_K (Maclaurin,
+//! Duvenaud & Adams 2015, arXiv 1502.03492; Franceschi, Donini, Frasconi & Pontil 2017, arXiv 1703.01785; Franceschi et al. 2018,
+//! arXiv 1806.04910).
 //!
 //!   θ_{k+1} = θ_k − α_k ∇_θ g(v, θ_k; B_k);   h = ∇_v f, p = ∇_θ f at θ_K;
 //!   for k = K − 1 … K − U:   h ← h − α_k J(θ_k; B_k)ᵀp,   p ← p − α_k H(θ_k; B_k) p;   v ← v − η_t h
 //!
-//! With U < K (`unrolled_steps`) the sum is truncated (Shaban, Cheng, Hatch & Boots 2019, arXiv 1810.10667). The iterates are kept, not
-//! reversed as Maclaurin et al. do: K·d2 numbers of memory, and as many batches. All data in every product is the default, as in the sources.
+//! With U < K (`unrolled_steps`) the sum is truncated (Shaban, Cheng, Hatch & Boots 2019, arXiv 1810.10667). The iterates are kept,
+//! not reversed as Maclaurin et al. do: K·d2 numbers of memory, and as many batches. All data in every product is the default, as
+//! in the sources.
 //!
-//! Departs from them: by default θ is kept from one outer step to the next, and the derivative of where an inner loop starts is left out;
-//! `inner_start = "cold"` starts every one from θ₀ as they do. An outer step costs K inner gradients, U cross products and U − 1 Hessian ones.
+//! Departs from them: by default θ is kept from one outer step to the next, and the derivative of where an inner loop starts is
+//! left out; `inner_start = "cold"` starts every one from θ₀ as they do. An outer step costs K inner gradients, U cross products
+//! and U − 1 Hessian ones.
 
 use serde::{Deserialize, Serialize};
 

@@ -3,6 +3,7 @@
 //! `outer_step_size`, and where a method has them `inner_steps`, `linear_steps` and `linear_step_size` (of the linear system H q = b).
 
 mod aid_cg;
+mod amigo;
 mod bome;
 mod bsa;
 mod exact;
@@ -14,11 +15,14 @@ mod nhgd_pcg;
 pub(crate) mod parts;
 mod pzobo;
 mod random_neumann;
+mod soba;
+mod stocbio;
 mod ttsa;
 
 use serde::{Deserialize, Serialize};
 
 pub use aid_cg::Config as AidCgConfig;
+pub use amigo::Config as AmigoConfig;
 pub use bome::Config as BomeConfig;
 pub use bsa::Config as BsaConfig;
 pub use exact::Config as ExactConfig;
@@ -28,6 +32,8 @@ pub use itd::Config as ItdConfig;
 pub use nhgd::{Config as NhgdConfig, CurvatureRows, Start};
 pub use nhgd_pcg::Config as NhgdPcgConfig;
 pub use pzobo::Config as PzoboConfig;
+pub use soba::Config as SobaConfig;
+pub use stocbio::Config as StocBioConfig;
 pub use ttsa::Config as TtsaConfig;
 
 use super::{Method, Observer, Phase, State};
@@ -78,6 +84,9 @@ methods! {
     Nhgd(nhgd::Nhgd): "natural hypergradient descent: an inverse Fisher sketch updated alongside the inner SGD";
     Exact(exact::Exact): "the same inner SGD with a dense Hessian solve at each outer step: the reference";
     NhgdPcg(nhgd_pcg::NhgdPcg): "NHGD whose sketch preconditions conjugate gradients on exact Hessian products";
+    Soba(soba::Soba): "θ, the linear system and v move at once, one batch a step";
+    Amigo(amigo::Amigo): "inner SGD, then SGD on the linear system, both warm-started";
+    Stocbio(stocbio::StocBio): "inner SGD, then Neumann's series with a fresh batch a factor";
     AidCg(aid_cg::AidCg): "approximate implicit differentiation: conjugate gradients on Hessian products, warm-started";
     Itd(itd::Itd): "iterative differentiation: backwards through the inner steps, all or the last few";
     Bsa(bsa::Bsa): "bilevel stochastic approximation: inner SGD, then Neumann's series cut off at random";

@@ -1,11 +1,12 @@
-//! NHGD with its inverse product refined: the inner loop and the curvature are exactly `nhgd`'s, then a few conjugate gradients on exact
-//! Hessian products solve H q = b, preconditioned with P = F̂ + Λ + μI (a sketch as preconditioner: Frangella, Tropp & Udell 2023,
-//! arXiv 2110.02820). What the sketch errs, and what the Fisher matrix errs for the Hessian, costs iterations instead of bias:
+//! NHGD with its inverse product refined: the inner loop and the curvature are exactly `nhgd`'s, then a few conjugate gradients on
+//! exact Hessian products solve H q = b, preconditioned with P = F̂ + Λ + μI (a sketch as preconditioner: Frangella, Tropp & Udell
+//! 2023, arXiv 2110.02820). What the sketch errs, and what the Fisher matrix errs for the Hessian, costs iterations instead of
+//! bias:
 //!
 //!   q ← PCG(H, P⁻¹, b),   v ← v − η_t (∇_v f − Jᵀq)
 //!
-//! All products of a step share one batch: conjugate gradients need one symmetric matrix. Where the very first direction has no positive
-//! curvature, q is NHGD's own P⁻¹b. An outer step costs `nhgd`'s calls and at most `max_products` Hessian products.
+//! All products of a step share one batch: conjugate gradients need one symmetric matrix. Where the very first direction has no
+//! positive curvature, q is NHGD's own P⁻¹b. An outer step costs `nhgd`'s calls and at most `max_products` Hessian products.
 
 use serde::{Deserialize, Serialize};
 

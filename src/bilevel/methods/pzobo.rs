@@ -1,13 +1,14 @@
-//! PZOBO, the partial zeroth-order-like bilevel optimizer (Sow, Ji & Liang 2022, "On the convergence theory for Hessian-free bilevel algorithms", NeurIPS,
-//! arXiv 2110.07004): the Jacobian of the inner loop's result in v, estimated from differences along Gaussian directions; gradients of f are exact.
+//! PZOBO, the partial zeroth-order-like bilevel optimizer (Sow, Ji & Liang 2022, "On the convergence theory for Hessian-free
+//! bilevel algorithms", NeurIPS, arXiv 2110.07004): the Jacobian of the inner loop's result in v, estimated from differences along
+//! Gaussian directions; gradients of f are exact.
 //!
 //!   θ' = K steps on g(v, ·) from θ,   θ_j = K steps on g(v + μu_j, ·) from θ,   u_j normal,  j ≤ Q;
 //!   h = ∇_v f(v, θ') + (1/Q) Σ_j ⟨(θ_j − θ')/μ, ∇_θ f(v, θ')⟩ u_j,   v ← v − η_t h
 //!
-//! With all data this is PZOBO, the default. With `batch_size` drawn it is PZOBO-S: all Q + 1 loops take the same batches, without which the
-//! differences would be noise over μ. Q = 10, μ = 0.1, K = 10 and constant step sizes are those of the benchmark of Dagréou, Ablin, Vaiter & Moreau
-//! (2022, arXiv 2201.13409). The mean of h over u is iterative differentiation's direction, up to O(μ); its variance grows as d1/Q. An outer step
-//! costs K(Q + 1) batches of inner gradients and one of outer ones.
+//! With all data this is PZOBO, the default. With `batch_size` drawn it is PZOBO-S: all Q + 1 loops take the same batches, without
+//! which the differences would be noise over μ. Q = 10, μ = 0.1, K = 10 and constant step sizes are those of the benchmark of
+//! Dagréou, Ablin, Vaiter & Moreau (2022, arXiv 2201.13409). The mean of h over u is iterative differentiation's direction, up to
+//! O(μ); its variance grows as d1/Q. An outer step costs K(Q + 1) batches of inner gradients and one of outer ones.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,5 +1,5 @@
-//! Hypergradients by Neumann's series cut off at random (Ghadimi & Wang 2018, Algorithm 3): an estimate of H⁻¹b from a random number of
-//! Hessian products, whose mean is that of the first N terms. What `bsa` and `ttsa` have in common.
+//! Hypergradients by Neumann's series cut off at random (Ghadimi & Wang 2018, Algorithm 3): an estimate of H⁻¹b from a random
+//! number of Hessian products, whose mean is that of the first N terms. What `bsa` and `ttsa` have in common.
 
 use super::parts::descend;
 use super::{Observer, Phase};
@@ -9,8 +9,8 @@ use crate::error::Result;
 use crate::problem::{OuterGradient, Problem};
 use crate::rng::Key;
 
-/// q = N β Π_{i=1…p} (I − β H_i) b with p uniform on 0…N − 1, each H_i on a batch of its own. The mean of q is β Σ_{j<N} (I − βH)^j b =
-/// (I − (I − βH)^N) H⁻¹b; it takes (N − 1)/2 products on average.
+/// q = N β Π_{i=1…p} (I − β H_i) b with p uniform on 0…N − 1, each H_i on a batch of its own. The mean of q is
+/// β Σ_{j<N} (I − βH)^j b = (I − (I − βH)^N) H⁻¹b; it takes (N − 1)/2 products on average.
 pub(super) struct RandomNeumann {
     /// N.
     pub(super) terms: usize,

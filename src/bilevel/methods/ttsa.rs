@@ -1,11 +1,13 @@
-//! Two-timescale stochastic approximation, TTSA (Hong, Wai, Wang & Yang 2020, arXiv 2007.05170; SIAM Journal on Optimization 2023): one inner
-//! step an outer step, the inner step size falling more slowly than the outer one, and H⁻¹b by Neumann's series cut off at random.
+//! Two-timescale stochastic approximation, TTSA (Hong, Wai, Wang & Yang 2020, arXiv 2007.05170; SIAM Journal on Optimization 2023):
+//! one inner step an outer step, the inner step size falling more slowly than the outer one, and H⁻¹b by Neumann's series cut off
+//! at random.
 //!
 //!   θ ← θ − α_t ∇_θ g(v, θ; B),   q = N β Π_{i=1…p} (I − β H_i) b,  p uniform on 0…N − 1,   v ← v − η_t (∇_v f − J(B')ᵀq)
 //!
-//! with α_t ∝ t^{−2/5}, η_t ∝ t^{−3/5}, the published exponents for a Φ that is not convex, and β constant. N = 10 and batches of 64 are those of
-//! Dagréou, Ablin, Vaiter & Moreau (2022, arXiv 2201.13409). Departs from the paper: v is not projected on a set. An outer step costs a batch
-//! each of inner gradients, outer gradients and cross products, and (N − 1)/2 of Hessian products on average.
+//! with α_t ∝ t^{−2/5}, η_t ∝ t^{−3/5}, the published exponents for a Φ that is not convex, and β constant. N = 10 and batches of
+//! 64 are those of Dagréou, Ablin, Vaiter & Moreau (2022, arXiv 2201.13409). Departs from the paper: v is not projected on a set.
+//! An outer step costs a batch each of inner gradients, outer gradients and cross products, and (N − 1)/2 of Hessian products on
+//! average.
 
 use serde::{Deserialize, Serialize};
 
