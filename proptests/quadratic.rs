@@ -4,11 +4,11 @@
 use nhgd::bilevel::{self, ExactConfig, MethodConfig, SampleCount, Sampling, StepSize, Stop};
 use nhgd::bounds::{Slope, slope_with_limits};
 use nhgd::curvature::CurvatureConfig;
-use nhgd::dense::{difference, dot, norm};
+use nhgd::dense::{Matrix, difference, dot, norm, svd};
 use nhgd::model::FisherKind;
 use nhgd::oracle::{NewtonOptions, exact_hypergradient, inner_solution};
 use nhgd::par;
-use nhgd::problem::{DataSource, Problem, Quadratic, QuadraticConfig, Spectrum};
+use nhgd::problem::{DataSource, Prescribed, Problem, Quadratic, QuadraticConfig, Spectrum};
 use nhgd::rng::Key;
 use nhgd::samples::{Batch, Features, Samples, Targets};
 
@@ -286,4 +286,113 @@ fn bad_points_settings_and_data_are_refused_by_name() {
     refused(Quadratic::new(samples(3, classes()), samples(2, real()), 1.0, 1.0), "targets");
     refused(Quadratic::new(samples(3, real()), samples(2, classes()), 1.0, 1.0), "targets");
     refused(Quadratic::new(samples(3, real()), samples(2, real()), f64::NAN, 1.0), "ridge");
+}
+
+/// Eigenvalues of a symmetric map or singular values of any, from its columns.
+fn singular_values(rows: usize, columns: usize, product: impl Fn(&[f64]) -> Vec<f64>) -> Vec<f64> {
+    let unit = |j: usize| -> Vec<f64> { (0..columns).map(|i| if i == j { 1.0 } else { 0.0 }).collect() };
+    let entries = (0..columns).flat_map(|j| product(&unit(j))).collect();
+    svd(&Matrix::from_columns(rows, columns, entries).unwrap()).unwrap().values
+}
+
+fn prescribed(misfit: f64) -> QuadraticConfig {
+    let spectra = Prescribed {
+        inner_largest: 2.0,
+        outer: Spectrum::Power { exponent: 1.5 },
+        outer_largest: 3.0,
+        outer_penalty: Spectrum::Condition { number: 50.0 },
+        cross: Spectrum::Exponential { rate: 0.5 },
+        cross_largest: 0.7,
+    };
+    QuadraticConfig {
+        spectrum: Spectrum::Condition { number: 1e4 },
+        penalty: 0.2,
+        misfit,
+        prescribed: Some(spectra),
+        ..config([12, 7, 80, 30])
+    }
+}
+
+/// The four spectra from the problem's products and gradients, against the formulas of the settings.
+#[test]
+fn prescribed_spectra_are_those_of_the_samples() {
+    for misfit in [0.0, 0.5] {
+        let problem = load(&prescribed(misfit), 1);
+        let (v, theta) = (vec![0.0; 7], vec![0.0; 12]);
+        let at_zero = problem.grad_outer(&v, &theta, Batch::All).unwrap();
+        let found = [
+            singular_values(12, 12, |u| problem.hvp(&v, &theta, Batch::All, u).unwrap()),
+            singular_values(12, 12, |u| difference(&problem.grad_outer(&v, u, Batch::All).unwrap().theta, &at_zero.theta)),
+            singular_values(7, 7, |u| difference(&problem.grad_outer(u, &theta, Batch::All).unwrap().v, &at_zero.v)),
+            singular_values(12, 7, |u| problem.cross_jvp(&v, &theta, Batch::All, u).unwrap()),
+        ];
+        let expected: [Vec<f64>; 4] = [
+            (0..12).map(|j| 2.0 * 1e4_f64.powf(-f64::from(j) / 11.0) + 1e-3).collect(),
+            (1..=12).map(|j| 3.0 * f64::from(j).powf(-1.5)).collect(),
+            (0..7).map(|j| 0.2 * 50_f64.powf(-f64::from(j) / 6.0)).collect(),
+            (0..7).map(|j| 0.7 * (-0.5 * f64::from(j)).exp()).collect(),
+        ];
+        for (which, (found, expected)) in found.iter().zip(&expected).enumerate() {
+            assert!(relative(found, expected) < 1e-11, "spectrum {which}, misfit {misfit}: {found:?} against {expected:?}");
+        }
+        // Drawn from a population, the spectra are met on average alone.
+        let population = load(&QuadraticConfig { prescribed: None, ..prescribed(misfit) }, 1);
+        let loose = singular_values(12, 12, |u| population.hvp(&v, &theta, Batch::All, u).unwrap());
+        let halved: Vec<f64> = expected[0].iter().map(|x| 0.5 * (x - 1e-3) + 1e-3).collect();
+        assert!(relative(&loose, &halved) > 1e-2);
+    }
+}
+
+#[test]
+fn the_closed_forms_hold_with_prescribed_spectra_and_the_minimizer_is_one() {
+    for misfit in [0.0, 0.5] {
+        let problem = load(&prescribed(misfit), 2);
+        let (theta, hypergradient) = errors(&problem, Key::new(3));
+        assert!(theta < 1e-10 && hypergradient < 1e-10, "{theta:e}, {hypergradient:e}");
+        let value = |v: &[f64]| problem.f_outer(v, &problem.inner_solution(v).unwrap(), Batch::All).unwrap();
+        let best = problem.minimizer().to_vec();
+        assert!((value(&best) / problem.least_value() - 1.0).abs() < 1e-12);
+        let at_best = exact_hypergradient(&problem, &best, &problem.inner_solution(&best).unwrap()).unwrap();
+        let away: Vec<f64> = best.iter().map(|v| v + 1.0).collect();
+        let far = exact_hypergradient(&problem, &away, &problem.inner_solution(&away).unwrap()).unwrap();
+        assert!(norm(&at_best) < 1e-10 * norm(&far), "{:e} against {:e}", norm(&at_best), norm(&far));
+        assert!((problem.value_gap(&away).unwrap() - (value(&away) - value(&best))).abs() < 1e-10 * value(&away));
+    }
+}
+
+#[test]
+fn prescribed_spectra_that_cannot_be_are_refused_by_name() {
+    let build = |change: &dyn Fn(&mut QuadraticConfig, &mut Prescribed)| {
+        let mut config = prescribed(0.5);
+        let mut spectra = config.prescribed.take().unwrap();
+        change(&mut config, &mut spectra);
+        config.prescribed = Some(spectra);
+        Quadratic::load(&config, &DataSource::default(), Key::new(0))
+    };
+    assert!(build(&|c, _| c.samples = 19).is_ok());
+    refused(build(&|c, _| c.samples = 18), "samples");
+    assert!(build(&|c, _| (c.samples, c.misfit) = (12, 0.0)).is_ok());
+    refused(build(&|c, _| (c.samples, c.misfit) = (11, 0.0)), "samples");
+    refused(build(&|c, _| c.outer_samples = 11), "outer_samples");
+    refused(build(&|c, _| c.spectrum = Spectrum::Condition { number: 1e11 }), "spectrum");
+    refused(build(&|c, _| c.spectrum = Spectrum::Condition { number: 0.5 }), "number");
+    refused(build(&|_, p| p.outer_penalty = Spectrum::Exponential { rate: 10.0 }), "outer_penalty");
+    refused(build(&|_, p| p.cross = Spectrum::Power { exponent: f64::NAN }), "exponent");
+    refused(build(&|_, p| p.cross_largest = 0.0), "cross_largest");
+    refused(build(&|_, p| p.outer_largest = f64::INFINITY), "outer_largest");
+    refused(build(&|_, p| p.inner_largest = -1.0), "inner_largest");
+}
+
+#[test]
+fn held_out_folds_part_the_outer_samples_and_keep_their_closed_forms() {
+    let problem = load(&prescribed(0.0), 4);
+    let v = Key::new(5).stream().normals(7);
+    let folds = problem.hold_out(2, 3).unwrap().unwrap();
+    assert_eq!((folds.fit.outer_samples(), folds.judge.outer_samples()), (20, 10));
+    let part = |p: &dyn Problem| p.closed_form(&v).unwrap().unwrap().hypergradient;
+    let (fit, judge) = (part(folds.fit.as_ref()), part(folds.judge.as_ref()));
+    let mixed: Vec<f64> = fit.iter().zip(&judge).map(|(a, b)| (2.0 * a + b) / 3.0).collect();
+    assert!(relative(&mixed, &problem.hypergradient(&v).unwrap()) < 1e-12, "∇Φ is a mean over outer samples");
+    assert!(relative(&fit, &judge) > 1e-3);
+    refused(problem.hold_out(0, 31), "folds");
 }

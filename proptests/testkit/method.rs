@@ -13,12 +13,15 @@ use nhgd::{Result, Status};
 
 use super::{caught, small_cleaning};
 
-/// Step sizes that suit the specimen of a problem, and what 30 outer steps make of Φ with them.
-fn step_sizes(problem: &str) -> (StepSize, StepSize, f64) {
-    match problem {
-        "data-cleaning" => (StepSize::constant(1.0), StepSize::constant(100.0), 0.9),
-        "quadratic" => (StepSize::constant(0.2), StepSize::constant(0.5), 0.95),
-        other => panic!("declare step sizes for the specimen of `{other}` here"),
+/// Step sizes that suit a method on the specimen of a problem, and what 30 outer steps make of Φ with them.
+fn step_sizes(problem: &str, method: &str) -> (StepSize, StepSize, f64) {
+    match (problem, method) {
+        ("data-cleaning", _) => (StepSize::constant(1.0), StepSize::constant(100.0), 0.9),
+        // f is seen by θ alone, and v moves by the little that its step leaves of g.
+        ("regularization-selection", "bome") => (StepSize::constant(0.2), StepSize::constant(300.0), 0.95),
+        ("regularization-selection", _) => (StepSize::constant(0.2), StepSize::constant(20.0), 0.9),
+        ("quadratic", _) => (StepSize::constant(0.2), StepSize::constant(0.5), 0.95),
+        (other, _) => panic!("declare step sizes for the specimen of `{other}` here"),
     }
 }
 
@@ -124,8 +127,8 @@ fn outer_steps(name: &str) -> u64 {
 #[test]
 fn every_registered_method_conforms_on_every_registered_problem() {
     for problem in specimens(Key::new(0)).unwrap() {
-        let (inner, outer, reduction) = step_sizes(problem.name());
         for (name, _) in MethodConfig::REGISTRY {
+            let (inner, outer, reduction) = step_sizes(problem.name(), name);
             for config in registered(name, inner, outer) {
                 let claims = MethodClaims { steps: outer_steps(name), reduction, randomness: Randomness::Drawn };
                 let report = testkit::method(config.build().unwrap().as_ref(), problem.as_ref(), claims, Key::new(3));

@@ -2,18 +2,14 @@
 //! word 0x0000TTDD (type, number of dimensions), one word per dimension, then the bytes. Plain or gzip. A header is believed
 //! only as far as the file bears it out: memory follows the bytes that are there, never the bytes that are promised.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-use flate2::bufread::MultiGzDecoder;
-
+use super::source::Source;
 use crate::error::{Error, Result};
 use crate::samples::{Features, Samples, Targets};
 
 /// The type byte of unsigned bytes, where it stands in the first word.
 const UNSIGNED_BYTES: u32 = 0x0800;
-const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 /// The training and the test samples of a folder, with the same width and the same classes.
 #[derive(Debug, Clone)]
@@ -139,59 +135,6 @@ fn read_idx<const D: usize>(path: &Path) -> Result<([u32; D], Vec<u8>)> {
         return bad(format!("body: expected {expected} bytes ({shape}, as the header says), found {found}"));
     }
     Ok((sizes, body))
-}
-
-/// A file's bytes, unpacked where they are packed.
-struct Source<'a> {
-    path: &'a Path,
-    packing: Packing,
-    reader: Box<dyn Read>,
-}
-
-#[derive(Clone, Copy)]
-enum Packing {
-    Plain,
-    Gzip,
-}
-
-impl<'a> Source<'a> {
-    /// Opens a file. Its first bytes, not its name, say whether it is gzip: browsers unpack files and keep their names.
-    fn open(path: &'a Path) -> Result<Self> {
-        let file = File::open(path).map_err(|e| Error::io(path, "opening", e))?;
-        let mut file = BufReader::new(file);
-        let start = file.fill_buf().map_err(|e| Error::io(path, "reading", e))?;
-        Ok(if start.starts_with(&GZIP_MAGIC) {
-            Self { path, packing: Packing::Gzip, reader: Box::new(MultiGzDecoder::new(file)) }
-        } else {
-            Self { path, packing: Packing::Plain, reader: Box::new(file) }
-        })
-    }
-
-    /// The next bytes: `limit` of them, or fewer where the file ends.
-    fn read(&mut self, limit: u64) -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        let outcome = (&mut self.reader).take(limit).read_to_end(&mut bytes);
-        outcome.map_err(|e| self.failed(e))?;
-        bytes.shrink_to_fit();
-        Ok(bytes)
-    }
-
-    /// Reads to the end, where gzip keeps its check sum, and counts the bytes.
-    fn skip_rest(mut self) -> Result<u64> {
-        io::copy(&mut self.reader, &mut io::sink()).map_err(|e| self.failed(e))
-    }
-
-    fn failed(&self, e: io::Error) -> Error {
-        match (self.packing, e.kind()) {
-            (Packing::Gzip, ErrorKind::UnexpectedEof) => {
-                Error::data(self.path, "truncated gzip: the file ends before its contents do; fetch it again")
-            }
-            (Packing::Gzip, ErrorKind::InvalidData | ErrorKind::InvalidInput) => {
-                Error::data(self.path, format_args!("corrupt gzip ({e}); fetch it again"))
-            }
-            _ => Error::io(self.path, "reading", e),
-        }
-    }
 }
 
 #[cfg(test)]

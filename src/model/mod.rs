@@ -3,12 +3,14 @@
 
 mod categorical;
 mod gaussian;
+mod logistic;
 mod mlp;
 mod softmax;
 
 use serde::{Deserialize, Serialize};
 
 pub use gaussian::Gaussian;
+pub use logistic::Logistic;
 pub use mlp::{Activation, Head, Mlp};
 pub use softmax::Softmax;
 
@@ -48,7 +50,9 @@ impl FisherKind {
         match self {
             Self::Empirical => "the observed labels: biased wherever the model is wrong",
             Self::Sampled => "one label a sample drawn from the model: unbiased for the expected Fisher matrix",
-            Self::Expected => "the exact expectation over labels: one row a class, or one row an output for real targets",
+            Self::Expected => {
+                "the exact expectation over labels: one row a class, or one row an output for two classes and real targets"
+            }
         }
     }
 }
@@ -60,6 +64,15 @@ pub enum FisherIdentity {
     Hessian,
     /// The Gauss–Newton matrix JᵀH_outJ alone: models that are not linear in θ, whose Hessian may be indefinite.
     GaussNewton,
+}
+
+/// How smooth a loss is, at every θ and for every label, in terms of its features.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Smoothness {
+    /// ∇ℓ_i is Lipschitz with this times ‖x_i‖².
+    pub gradient: f64,
+    /// ∇²ℓ_i is Lipschitz with this times ‖x_i‖³.
+    pub hessian: f64,
 }
 
 /// Some samples with their weights: what a model is evaluated on.
@@ -212,6 +225,11 @@ pub trait Model: Send + Sync {
     /// See [`Model`].
     fn fisher_product(&self, data: Weighted<'_>, theta: &[f64], u: &[f64]) -> Result<Vec<f64>>;
 
+    /// Constants of every ℓ_i in terms of ‖x_i‖; `None` where they are not known.
+    fn smoothness(&self) -> Option<Smoothness> {
+        None
+    }
+
     /// What the expected Fisher matrix is.
     fn fisher_identity(&self) -> FisherIdentity;
 
@@ -244,6 +262,10 @@ pub fn specimens(key: Key) -> Result<Vec<Specimen>> {
     fn boxed<M: Model + 'static>((model, samples): (M, Samples)) -> Specimen {
         (Box::new(model), samples)
     }
-    let linear = vec![boxed(softmax::specimen(key.named(Softmax::NAME))?), boxed(gaussian::specimen(key.named(Gaussian::NAME))?)];
+    let linear = vec![
+        boxed(softmax::specimen(key.named(Softmax::NAME))?),
+        boxed(gaussian::specimen(key.named(Gaussian::NAME))?),
+        boxed(logistic::specimen(key.named(Logistic::NAME))?),
+    ];
     Ok(linear.into_iter().chain(mlp::specimens(key.named(Mlp::NAME))?.map(boxed)).collect())
 }

@@ -6,7 +6,7 @@
 mod factors;
 
 use super::categorical::{self, draw, multiply_column, softmax_columns, softmax_in_place, subtract_labels};
-use super::{FisherIdentity, FisherKind, Model, Products, Weighted};
+use super::{FisherIdentity, FisherKind, Model, Products, Smoothness, Weighted};
 use crate::dense::{Matrix, dot};
 use crate::error::{Error, Result, check_count, check_finite, check_len};
 use crate::gradient::{GradientBlock, KroneckerRows, weighted_outer};
@@ -216,6 +216,12 @@ impl Model for Softmax {
 
     fn fisher_identity(&self) -> FisherIdentity {
         FisherIdentity::Hessian
+    }
+
+    /// diag(p) − ppᵀ ≼ ½; and |D³ℓ_i[u, u, u]| is a third central moment of a variable of range √2·‖x_i‖‖u‖, at most range³/(6√3), which
+    /// is 2√2/(6√3)·‖x_i‖³‖u‖³.
+    fn smoothness(&self) -> Option<Smoothness> {
+        Some(Smoothness { gradient: 0.5, hessian: 2.0 * 2.0_f64.sqrt() / (6.0 * 3.0_f64.sqrt()) })
     }
 
     fn accuracy(&self, samples: &Samples, batch: Batch<'_>, theta: &[f64]) -> Result<Option<f64>> {

@@ -12,6 +12,7 @@ mod tables;
 
 pub use config::{Config, DataSet, FeatureScale, ModelConfig, NetworkConfig};
 
+use super::held_out::Fold;
 use super::{Baseline, Constants, HeldOut, InnerProducts, OuterGradient, Problem, SampleTables, WholeRows};
 use crate::dense::{Matrix, axpy, dot, norm};
 use crate::error::{Error, Result, check_finite, check_len, check_positive};
@@ -265,14 +266,7 @@ impl Problem for DataCleaning {
 
     /// Parts the validation set; neither problem has a test set.
     fn hold_out(&self, fold: usize, folds: usize) -> Result<Option<HeldOut>> {
-        let count = self.validation.len();
-        if !(2..=count).contains(&folds) {
-            return Err(Error::argument("folds", format_args!("between 2 and the {count} validation samples"), folds));
-        }
-        if fold >= folds {
-            return Err(Error::argument("fold", format_args!("below the {folds} folds"), fold));
-        }
-        let (held_out, kept): (Vec<usize>, Vec<usize>) = (0..count).partition(|i| i % folds == fold);
+        let Fold { kept, held_out } = Fold::new(self.validation.len(), fold, folds)?;
         let with = |indices: &[usize]| -> Result<Box<dyn Problem>> {
             Ok(Box::new(Self { validation: self.validation.select(indices)?, test: None, ..self.clone() }))
         };
@@ -294,24 +288,21 @@ impl Problem for DataCleaning {
         self.model().scores(self.weighted(Batch::All, &squares), theta, FisherKind::Empirical, Key::new(0)).map(Some)
     }
 
-    /// Of softmax regression: ∇²ℓ_i ≼ ½‖x_i‖², since diag(p) − ppᵀ ≼ ½; and |D³ℓ_i[u, u, u]| is a third central moment of a variable of
-    /// range √2·‖x_i‖‖u‖, at most range³/(6√3), so that ∇²ℓ_i is Lipschitz with 2√2/(6√3)·‖x_i‖³.
+    /// As [`Model::smoothness`] says of a sample, times its weight.
     fn constants(&self, v: &[f64]) -> Result<Option<Constants>> {
         check_len("outer_var", v.len(), self.outer_dim())?;
         check_finite("outer_var", v)?;
-        if let Fitted::Network { .. } = self.model {
-            return Ok(None);
-        }
-        let third = 2.0 * 2.0_f64.sqrt() / (6.0 * 3.0_f64.sqrt());
+        let Some(smooth) = self.model().smoothness() else { return Ok(None) };
         let norms = |samples: &Samples| -> Result<Vec<f64>> {
             let x = samples.features.gather(Batch::All)?;
             Ok((0..x.ncols()).map(|i| norm(x.col(i))).collect())
         };
         let (train, validation) = (norms(&self.train)?, norms(&self.validation)?);
         let n = train.len() as f64;
-        let hessian = v.iter().zip(&train).map(|(&v, x)| sigmoid(v) * third * x.powi(3)).sum::<f64>() / n;
-        let cross = v.iter().zip(&train).map(|(&v, x)| (0.5 * sigmoid_slope(v) * x * x / n).powi(2)).sum::<f64>().sqrt();
-        let right_hand_side = validation.iter().map(|x| 0.5 * x * x).sum::<f64>() / validation.len() as f64;
+        let hessian = v.iter().zip(&train).map(|(&v, x)| sigmoid(v) * smooth.hessian * x.powi(3)).sum::<f64>() / n;
+        let slope = |(&v, x): (&f64, &f64)| (smooth.gradient * sigmoid_slope(v) * x * x / n).powi(2);
+        let cross = v.iter().zip(&train).map(slope).sum::<f64>().sqrt();
+        let right_hand_side = validation.iter().map(|x| smooth.gradient * x * x).sum::<f64>() / validation.len() as f64;
         Ok(Some(Constants { strong_convexity: self.ridge, outer_gradient: 0.0, right_hand_side, hessian, cross }))
     }
 

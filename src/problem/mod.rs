@@ -5,7 +5,9 @@
 mod counted;
 mod data_cleaning;
 pub mod differences;
+mod held_out;
 mod quadratic;
+mod regularization_selection;
 mod tables;
 
 use std::path::PathBuf;
@@ -14,7 +16,10 @@ use serde::{Deserialize, Serialize};
 
 pub use counted::{Counted, OracleCounts};
 pub use data_cleaning::{Config as DataCleaningConfig, DataCleaning, DataSet, FeatureScale, ModelConfig, NetworkConfig};
-pub use quadratic::{Config as QuadraticConfig, Quadratic, Spectrum};
+pub use quadratic::{Config as QuadraticConfig, Prescribed, Quadratic, Spectrum};
+pub use regularization_selection::{
+    Config as RegularizationConfig, DataSet as RegularizationData, InitialInner, InitialStrength, RegularizationSelection, Strength,
+};
 pub use tables::{SampleTables, TablePoint, TableSide, WholeRows};
 
 use crate::dense::Matrix;
@@ -326,4 +331,5 @@ macro_rules! problems {
 problems! {
     DataCleaning(data_cleaning::DataCleaning): "weights on corrupted training samples, fitted to a clean validation set";
     Quadratic(quadratic::Quadratic): "least squares whose targets depend linearly on v: inner solution and hypergradient in closed form";
+    RegularizationSelection(regularization_selection::RegularizationSelection): "ridge strengths, one a feature or one a class, chosen on validation data";
 }

@@ -2,133 +2,32 @@
 //! stochastic gradients, with targets that depend linearly on v,
 //!
 //! g(v, θ) = (1/n) Σ ½(x_iᵀθ − y_i(v))² + (λ/2)‖θ‖²,   y_i(v) = a_iᵀv + c_i,
-//! f(v, θ) = (1/m) Σ ½(z_jᵀθ − t_j)² + (α/2)‖v‖²,   both up to the constant ½ log 2π.
+//! f(v, θ) = (1/m) Σ ½(z_jᵀθ − t_j)² + ½ vᵀPv,   both up to the constant ½ log 2π,
+//!
+//! P = αI unless its spectrum is prescribed.
 //!
 //! Since x_iᵀθ − a_iᵀv is linear, g is one regression on the joint features (x_i, a_i) at the parameter (θ, −v): H and J are blocks
 //! of its Hessian. The closed forms (`closed_form.rs`), from a singular value decomposition of X, know nothing of those derivatives.
 
 mod closed_form;
+mod config;
+mod draw;
+mod penalty;
 
-use serde::{Deserialize, Serialize};
+pub use config::{Config, Prescribed, Spectrum};
 
 use self::closed_form::Solution;
-use super::{ClosedForm, Constants, DataSource, OuterGradient, Problem};
-use crate::dense::{Matrix, axpy, difference, dot, matmul, matmul_add, norm, qr};
-use crate::error::{Error, Result, check_count, check_finite, check_len, check_nonnegative, check_positive};
+use self::draw::Drawn;
+use self::penalty::Penalty;
+use super::held_out::Fold;
+use super::{ClosedForm, Constants, DataSource, HeldOut, OuterGradient, Problem};
+use crate::dense::{Matrix, axpy, difference, dot, norm};
+use crate::error::{Error, Result, check_finite, check_len, check_nonnegative, check_positive};
 use crate::gradient::{DenseRows, GradientBlock, KroneckerRows, weighted_outer};
 use crate::inverse::KnownCurvature;
 use crate::model::{FisherKind, Gaussian, Model, Weighted};
 use crate::rng::Key;
-use crate::samples::{Batch, Features, Samples, Targets};
-
-/// The settings of [`Quadratic`], all of whose data are drawn.
-///
-/// x_i ~ N(0, Σ) with the eigenvalues of `spectrum` in random directions; a_i = Aᵀx_i + misfit · N(0, I) with A_jk ~ N(0, 1/d1);
-/// c_i ~ N(0, noise²); z_j as x_i; t_j = z_jᵀθ° + N(0, noise²) with θ° ~ N(0, I).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Config {
-    /// d2, the number of inner features.
-    pub inner_dim: usize,
-    /// d1.
-    pub outer_dim: usize,
-    /// n, the number of inner samples.
-    pub samples: usize,
-    /// m, the number of outer samples.
-    pub outer_samples: usize,
-    /// The eigenvalues of the covariance of the inner features.
-    pub spectrum: Spectrum,
-    /// The standard deviation of c_i and of the noise in t_j. Without noise the scores vanish at a perfect fit, and with them the
-    /// empirical Fisher matrix; at 1 the model is well specified.
-    pub noise: f64,
-    /// The standard deviation of what of a_i is no linear function of x_i: 0 leaves the model well specified at every v.
-    pub misfit: f64,
-    /// λ of (λ/2)‖θ‖²; 0 is allowed where the features have full rank.
-    pub ridge: f64,
-    /// α of (α/2)‖v‖².
-    pub penalty: f64,
-}
-
-/// Eigenvalues λ_1 ≥ λ_2 ≥ …, the largest of them 1.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Spectrum {
-    /// λ_j = 1.
-    Flat {},
-    /// λ_j = j^(−exponent).
-    Power {
-        /// The exponent.
-        exponent: f64,
-    },
-    /// λ_j = exp(−rate · (j − 1)).
-    Exponential {
-        /// The rate.
-        rate: f64,
-    },
-}
-
-impl Spectrum {
-    fn validate(self) -> Result<()> {
-        match self {
-            Self::Flat {} => Ok(()),
-            Self::Power { exponent } => check_nonnegative("exponent", exponent),
-            Self::Exponential { rate } => check_nonnegative("rate", rate),
-        }
-    }
-
-    /// λ_{j+1}.
-    fn eigenvalue(self, j: usize) -> f64 {
-        match self {
-            Self::Flat {} => 1.0,
-            Self::Power { exponent } => (j as f64 + 1.0).powf(-exponent),
-            Self::Exponential { rate } => (-rate * j as f64).exp(),
-        }
-    }
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            inner_dim: 20,
-            outer_dim: 10,
-            samples: 1000,
-            outer_samples: 200,
-            spectrum: Spectrum::Power { exponent: 1.0 },
-            noise: 1.0,
-            misfit: 0.0,
-            ridge: 1e-3,
-            penalty: 1e-2,
-        }
-    }
-}
-
-/// The most numbers that a problem's data may hold: 2 GiB.
-const MAX_NUMBERS: usize = 1 << 28;
-
-impl Config {
-    pub(super) fn validate(&self) -> Result<()> {
-        for (name, count) in [
-            ("inner_dim", self.inner_dim),
-            ("outer_dim", self.outer_dim),
-            ("samples", self.samples),
-            ("outer_samples", self.outer_samples),
-        ] {
-            check_count(name, count)?;
-        }
-        self.spectrum.validate()?;
-        check_positive("noise", self.noise)?;
-        check_nonnegative("misfit", self.misfit)?;
-        check_nonnegative("ridge", self.ridge)?;
-        check_positive("penalty", self.penalty)?;
-        let joint = self.inner_dim.saturating_add(self.outer_dim);
-        let rows = self.samples.saturating_add(self.outer_samples).saturating_add(joint);
-        if rows.saturating_mul(joint) > MAX_NUMBERS {
-            let expected = format!("at most {MAX_NUMBERS} numbers in all");
-            return Err(Error::argument("samples", expected, format_args!("{rows} rows of {joint}, square matrices included")));
-        }
-        Ok(())
-    }
-}
+use crate::samples::{Batch, Samples};
 
 /// A quadratic bilevel problem with its solution.
 #[derive(Debug, Clone)]
@@ -141,7 +40,7 @@ pub struct Quadratic {
     inner_model: Gaussian,
     outer_model: Gaussian,
     ridge: f64,
-    penalty: f64,
+    penalty: Penalty,
     solution: Solution,
 }
 
@@ -156,13 +55,17 @@ impl Quadratic {
     /// [`Error::Shape`] unless the inner features are wider than the outer ones, [`Error::Argument`] for targets that are not real,
     /// a λ that is negative or leaves H singular, or an α that is not positive.
     pub fn new(inner: Samples, outer: Samples, ridge: f64, penalty: f64) -> Result<Self> {
-        check_nonnegative("ridge", ridge)?;
         check_positive("penalty", penalty)?;
+        Self::assemble(inner, outer, ridge, Penalty::Scalar(penalty))
+    }
+
+    fn assemble(inner: Samples, outer: Samples, ridge: f64, penalty: Penalty) -> Result<Self> {
+        check_nonnegative("ridge", ridge)?;
         let (joint, inner_dim) = (inner.features.width(), outer.features.width());
         if joint <= inner_dim {
             return Err(Error::shape("inner features", format_args!("more than the {inner_dim} outer ones"), joint));
         }
-        let solution = Solution::new(&inner, &outer, ridge, penalty)?;
+        let solution = Solution::new(&inner, &outer, ridge, &penalty)?;
         let (inner_model, outer_model) = (Gaussian::unit_variance(joint)?, Gaussian::unit_variance(inner_dim)?);
         Ok(Self { inner, outer, inner_model, outer_model, ridge, penalty, solution })
     }
@@ -173,32 +76,8 @@ impl Quadratic {
     /// [`Error::Argument`] for settings outside their domain, and as [`new`](Self::new).
     pub fn load(config: &Config, _source: &DataSource, key: Key) -> Result<Self> {
         config.validate()?;
-        let Config { inner_dim: d2, outer_dim: d1, samples: n, outer_samples: m, .. } = *config;
-        let normals = |purpose: &str, rows: usize, columns: usize| {
-            Matrix::from_columns(rows, columns, key.named(purpose).stream().normals(rows * columns))
-        };
-        // x = Q diag(√λ) N(0, I), with the columns of Q in uniformly random directions.
-        let (mut root, _) = qr(&normals("directions", d2, d2)?)?;
-        for j in 0..d2 {
-            root.col_mut(j).iter_mut().for_each(|q| *q *= config.spectrum.eigenvalue(j).sqrt());
-        }
-        let x = matmul(&root, &normals("inner features", d2, n)?)?;
-        let mut map = normals("outer map", d1, d2)?;
-        map.scale((d1 as f64).sqrt().recip());
-        let mut a = normals("misfit", d1, n)?;
-        a.scale(config.misfit);
-        matmul_add(&mut a, 1.0, &map, &x)?;
-        let joint = (0..n).flat_map(|i| x.col(i).iter().chain(a.col(i))).copied().collect();
-        let mut c = normals("inner noise", n, 1)?;
-        c.scale(config.noise);
-        let inner = Samples::new(Features::from_f64(joint, n, d2 + d1)?, Targets::real(c.into_vec())?)?;
-
-        let z = matmul(&root, &normals("outer features", d2, m)?)?;
-        let mut t = normals("outer noise", m, 1)?;
-        t.scale(config.noise);
-        matmul_add(&mut t, 1.0, z.t(), &normals("truth", d2, 1)?)?;
-        let outer = Samples::new(Features::from_f64(z.into_vec(), m, d2)?, Targets::real(t.into_vec())?)?;
-        Self::new(inner, outer, config.ridge, config.penalty)
+        let Drawn { inner, outer, penalty } = Drawn::new(config, key)?;
+        Self::assemble(inner, outer, config.ridge, penalty)
     }
 
     /// A small instance for checks: correlated features, targets that no θ fits at every v.
@@ -344,13 +223,13 @@ impl Problem for Quadratic {
 
     fn f_outer(&self, v: &[f64], theta: &[f64], batch: Batch<'_>) -> Result<f64> {
         self.check(v, theta)?;
-        Ok(self.outer_model.loss(Weighted::ones(&self.outer, batch), theta)? + 0.5 * self.penalty * dot(v, v))
+        Ok(self.outer_model.loss(Weighted::ones(&self.outer, batch), theta)? + 0.5 * self.penalty.quadratic(v)?)
     }
 
     fn grad_outer(&self, v: &[f64], theta: &[f64], batch: Batch<'_>) -> Result<OuterGradient> {
         self.check(v, theta)?;
         let b = self.outer_model.gradient(Weighted::ones(&self.outer, batch), theta)?;
-        Ok(OuterGradient { theta: b, v: v.iter().map(|v| self.penalty * v).collect() })
+        Ok(OuterGradient { theta: b, v: self.penalty.apply(v)? })
     }
 
     /// The rows of the joint regression without their a_i: x_i ⊗ δ_i.
@@ -397,6 +276,15 @@ impl Problem for Quadratic {
         let mut hessian = weighted_outer(&inputs, 1, |_, _, _| (self.inner.len() as f64).recip())?;
         self.known_curvature(v)?.add_to(&mut hessian)?;
         Ok(hessian)
+    }
+
+    fn hold_out(&self, fold: usize, folds: usize) -> Result<Option<HeldOut>> {
+        let Fold { kept, held_out } = Fold::new(self.outer.len(), fold, folds)?;
+        let with = |indices: &[usize]| -> Result<Box<dyn Problem>> {
+            let outer = self.outer.select(indices)?;
+            Ok(Box::new(Self::assemble(self.inner.clone(), outer, self.ridge, self.penalty.clone())?))
+        };
+        Ok(Some(HeldOut { fit: with(&kept)?, judge: with(&held_out)? }))
     }
 
     fn metric_names(&self) -> Vec<&'static str> {

@@ -43,7 +43,7 @@ pub enum DataSet {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FeatureScale {
-    /// As the data set has them, between 0 and 1.
+    /// As the data set has them.
     #[default]
     Raw,
     /// Mean 0 and standard deviation 1 over the training samples, as [`Standardization`](crate::samples::Standardization) says.

@@ -1,6 +1,7 @@
 //! The solution of the quadratic problem, written out: θ* is linear in v and Φ a quadratic, both from a singular value decomposition
 //! of the features. No gradient, Hessian or cross product of the problem is used, so that those can be held against it.
 
+use super::penalty::Penalty;
 use crate::dense::{Cholesky, Matrix, axpy, difference, dot, matmul, matvec, svd};
 use crate::error::{Error, Result};
 use crate::samples::{Batch, Samples};
@@ -18,7 +19,7 @@ pub(super) struct Solution {
 impl Solution {
     /// With X/√n = U diag(s) Vᵀ, (XᵀX/n + λI)⁻¹Xᵀ/n = V diag(s/(s² + λ)) Uᵀ/√n; then Φ is a quadratic in v whose coefficients
     /// are written out. n·d2·min(n, d2) flops and a few more.
-    pub(super) fn new(inner: &Samples, outer: &Samples, ridge: f64, penalty: f64) -> Result<Self> {
+    pub(super) fn new(inner: &Samples, outer: &Samples, ridge: f64, penalty: &Penalty) -> Result<Self> {
         let d2 = outer.features.width();
         let joint = inner.features.gather(Batch::All)?;
         let (n, d1) = (joint.ncols(), joint.nrows() - d2);
@@ -44,7 +45,7 @@ impl Solution {
         let solved = matmul(&decomposition.v, &coordinates)?;
         let (sensitivity, offset) = (solved.columns(0..d1).to_matrix(), solved.col(d1).to_vec());
 
-        // Φ(v) = ½‖Dv + e‖² + (α/2)‖v‖² + ½ log 2π with D = ZS/√m and e = (Zs − t)/√m.
+        // Φ(v) = ½‖Dv + e‖² + ½ vᵀPv + ½ log 2π with D = ZS/√m and e = (Zs − t)/√m.
         let z = outer.features.gather(Batch::All)?;
         let root = (z.ncols() as f64).sqrt().recip();
         let mut slope = matmul(z.t(), &sensitivity)?;
@@ -52,11 +53,11 @@ impl Solution {
         let mut residual = difference(&matvec(z.t(), &offset)?, outer.targets.as_real()?);
         residual.iter_mut().for_each(|r| *r *= root);
         let mut curvature = matmul(slope.t(), &slope)?;
-        (0..d1).for_each(|i| curvature[(i, i)] += penalty);
+        penalty.add_to(&mut curvature)?;
         let minus: Vec<f64> = matvec(slope.t(), &residual)?.iter().map(|x| -x).collect();
         let minimizer = Cholesky::new(curvature.clone())?.solve(&minus)?;
         axpy(1.0, &matvec(&slope, &minimizer)?, &mut residual);
-        let least = 0.5 * (dot(&residual, &residual) + penalty * dot(&minimizer, &minimizer) + std::f64::consts::TAU.ln());
+        let least = 0.5 * (dot(&residual, &residual) + penalty.quadratic(&minimizer)? + std::f64::consts::TAU.ln());
         Ok(Self { sensitivity, offset, curvature, minimizer, least })
     }
 
