@@ -5,6 +5,7 @@
 mod counted;
 mod data_cleaning;
 pub mod differences;
+mod poisson_control;
 mod quadratic;
 
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use counted::{Counted, OracleCounts};
 pub use data_cleaning::{Config as DataCleaningConfig, DataCleaning, DataSet};
+pub use poisson_control::{Config as PoissonControlConfig, PoissonControl, Target as PoissonTarget};
 pub use quadratic::{Config as QuadraticConfig, Quadratic, Spectrum};
 
 use crate::dense::Matrix;
@@ -317,4 +319,5 @@ macro_rules! problems {
 problems! {
     DataCleaning(data_cleaning::DataCleaning): "weights on corrupted training samples, fitted to a clean validation set";
     Quadratic(quadratic::Quadratic): "least squares whose targets depend linearly on v: inner solution and hypergradient in closed form";
+    PoissonControl(poisson_control::PoissonControl): "the source of Poisson's equation on a square, steered to a desired state: exact optimum in sines";
 }
