@@ -18,6 +18,7 @@ fn step_sizes(problem: &str) -> (StepSize, StepSize, f64) {
     match problem {
         "data-cleaning" => (StepSize::constant(1.0), StepSize::constant(100.0), 0.9),
         "quadratic" => (StepSize::constant(0.2), StepSize::constant(0.5), 0.95),
+        "distillation" => (StepSize::constant(0.5), StepSize::constant(2.0), 0.95),
         "poisson-control" => (StepSize::constant(0.1), StepSize::constant(1e4), 0.9),
         other => panic!("declare step sizes for the specimen of `{other}` here"),
     }

@@ -3,6 +3,8 @@
 //!
 //! θ is the width × classes matrix W column by column, as in [`KroneckerRows`]: θ[k·p + j] weighs feature j for class k.
 
+mod inputs;
+
 use super::categorical::{self, draw, softmax_columns, subtract_labels};
 use super::{FisherIdentity, FisherKind, Model, Weighted};
 use crate::dense::{Matrix, dot};

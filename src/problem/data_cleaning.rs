@@ -253,7 +253,7 @@ impl DataCleaning {
 }
 
 #[cfg(feature = "io")]
-fn read_folder(source: &DataSource) -> Result<(Samples, Option<Samples>)> {
+pub(super) fn read_folder(source: &DataSource) -> Result<(Samples, Option<Samples>)> {
     let folder = source
         .folder
         .as_deref()
@@ -263,7 +263,7 @@ fn read_folder(source: &DataSource) -> Result<(Samples, Option<Samples>)> {
 }
 
 #[cfg(not(feature = "io"))]
-fn read_folder(_source: &DataSource) -> Result<(Samples, Option<Samples>)> {
+pub(super) fn read_folder(_source: &DataSource) -> Result<(Samples, Option<Samples>)> {
     Err(Error::unsupported("reading IDX files", "build with the feature `io`"))
 }
 

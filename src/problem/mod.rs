@@ -5,6 +5,7 @@
 mod counted;
 mod data_cleaning;
 pub mod differences;
+mod distillation;
 mod poisson_control;
 mod quadratic;
 
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use counted::{Counted, OracleCounts};
 pub use data_cleaning::{Config as DataCleaningConfig, DataCleaning, DataSet};
+pub use distillation::{Config as DistillationConfig, Distillation, InitialImages};
 pub use poisson_control::{Config as PoissonControlConfig, PoissonControl, Target as PoissonTarget};
 pub use quadratic::{Config as QuadraticConfig, Quadratic, Spectrum};
 
@@ -319,5 +321,6 @@ macro_rules! problems {
 problems! {
     DataCleaning(data_cleaning::DataCleaning): "weights on corrupted training samples, fitted to a clean validation set";
     Quadratic(quadratic::Quadratic): "least squares whose targets depend linearly on v: inner solution and hypergradient in closed form";
+    Distillation(distillation::Distillation): "a few training images, sought so that a model trained on them alone fits the real data";
     PoissonControl(poisson_control::PoissonControl): "the source of Poisson's equation on a square, steered to a desired state: exact optimum in sines";
 }
