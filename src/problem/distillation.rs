@@ -9,7 +9,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::data_cleaning::{DataSet, read_folder};
-use super::{Baseline, DataSource, HeldOut, OuterGradient, Problem};
+use super::{Baseline, DataSource, HeldOut, OuterGradient, Picture, PictureKind, Problem};
 use crate::data;
 use crate::dense::{Matrix, axpy, dot};
 use crate::error::{Error, Result, check_count, check_finite, check_len, check_positive};
@@ -345,6 +345,24 @@ impl Problem for Distillation {
         self.check(v, theta)?;
         let accuracy = |samples: &Samples| Ok::<_, Error>(self.model.accuracy(samples, Batch::All, theta)?.unwrap_or(f64::NAN));
         Ok(vec![accuracy(&self.train)?, self.test.as_ref().map_or(Ok(f64::NAN), accuracy)?])
+    }
+
+    /// The distilled images, one of each class after the other; of images that are not square a row of pixels.
+    fn pictures(&self, v: &[f64], theta: &[f64]) -> Result<Vec<Picture>> {
+        self.check(v, theta)?;
+        let side = self.width.isqrt();
+        let (width, height) = if side * side == self.width { (side, side) } else { (self.width, 1) };
+        let (labels, classes) = self.labels.as_classes()?;
+        let per_class = labels.len() / classes;
+        let image = |i: usize| Picture {
+            title: format!("{}", labels[i]),
+            kind: PictureKind::Image,
+            unit: "pixel (0 to 1 in real images)".to_owned(),
+            width,
+            height,
+            values: v[i * self.width..(i + 1) * self.width].to_vec(),
+        };
+        Ok((0..per_class).flat_map(|k| (0..classes).map(move |class| class * per_class + k)).map(image).collect())
     }
 
     /// Training on as many random real images, and on all of them (the ceiling, where they have at most 2²³ pixels), with the same ridge.

@@ -6,6 +6,7 @@ mod counted;
 mod data_cleaning;
 pub mod differences;
 mod distillation;
+mod picture;
 mod poisson_control;
 mod quadratic;
 
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 pub use counted::{Counted, OracleCounts};
 pub use data_cleaning::{Config as DataCleaningConfig, DataCleaning, DataSet};
 pub use distillation::{Config as DistillationConfig, Distillation, InitialImages};
+pub use picture::{Picture, PictureKind};
 pub use poisson_control::{Config as PoissonControlConfig, PoissonControl, Target as PoissonTarget};
 pub use quadratic::{Config as QuadraticConfig, Quadratic, Spectrum};
 
@@ -180,6 +182,14 @@ pub trait Problem: Send + Sync {
     /// # Errors
     /// See [`Problem`].
     fn metrics(&self, _v: &[f64], _theta: &[f64]) -> Result<Vec<f64>> {
+        Ok(Vec::new())
+    }
+
+    /// What there is to see at (v, θ): nothing unless overridden. A run records it after its last step. Evaluation, as [`metrics`](Self::metrics).
+    ///
+    /// # Errors
+    /// See [`Problem`].
+    fn pictures(&self, _v: &[f64], _theta: &[f64]) -> Result<Vec<Picture>> {
         Ok(Vec::new())
     }
 

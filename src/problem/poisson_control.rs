@@ -22,7 +22,7 @@ use std::f64::consts::PI;
 use serde::{Deserialize, Serialize};
 
 use self::closed_form::Spectral;
-use super::{ClosedForm, Constants, DataSource, InnerProducts, OuterGradient, Problem};
+use super::{ClosedForm, Constants, DataSource, InnerProducts, OuterGradient, Picture, PictureKind, Problem};
 use crate::dense::{Matrix, axpy, dot, norm};
 use crate::error::{Error, Result, check_count, check_finite, check_len, check_nonnegative, check_positive};
 use crate::gradient::{DenseRows, GradientBlock, KroneckerRows, weighted_outer};
@@ -411,6 +411,27 @@ impl Problem for PoissonControl {
         let residual = mean_square(&self.residuals(v, theta, Batch::All)?).sqrt();
         let (least, gap) = (self.least_value(), self.value_gap(v)?);
         Ok(vec![least + gap, gap / least, norm(&self.hypergradient(v)?), residual])
+    }
+
+    /// The desired and the reached state on one scale, the control and the best one on another.
+    fn pictures(&self, v: &[f64], theta: &[f64]) -> Result<Vec<Picture>> {
+        self.check(v, theta)?;
+        let m = self.grid();
+        let map = |title: &str, unit: &str, field: &[f64]| Picture {
+            title: title.to_owned(),
+            kind: PictureKind::Map,
+            unit: unit.to_owned(),
+            width: m,
+            height: m,
+            values: field.chunks(m).rev().flatten().copied().collect(),
+        };
+        let (state, source) = ("state y (no unit)", "source u = −Δy (no unit)");
+        Ok(vec![
+            map("desired state", state, &self.target),
+            map("state reached", state, &self.state(theta)?),
+            map("control found", source, v),
+            map("best control", source, &self.minimizer()),
+        ])
     }
 
     fn closed_form(&self, v: &[f64]) -> Result<Option<ClosedForm>> {

@@ -69,7 +69,15 @@ fn record() -> Record {
         &["curvature", "fisher", "rows_from", "rows_to", "replicates", "slope", "lower", "upper"],
         &[&["window", "sampled", "16", "6400", "7", "-0.4567", "-0.5123", "-0.4011"]],
     );
-    Record { manifest, rows, timings, hypergradient_errors: Some(errors), hypergradient_slopes: Some(slopes), checks: Some(checks) }
+    Record {
+        manifest,
+        rows,
+        timings,
+        hypergradient_errors: Some(errors),
+        hypergradient_slopes: Some(slopes),
+        checks: Some(checks),
+        pictures: None,
+    }
 }
 
 fn texts(svg: &str) -> Vec<String> {
@@ -156,6 +164,7 @@ fn an_empty_record_has_a_page_without_pictures() {
         hypergradient_errors: None,
         hypergradient_slopes: None,
         checks: None,
+        pictures: None,
     };
     assert_eq!(pictures(&record).unwrap(), []);
     assert!(summary(&record).unwrap().is_empty());
