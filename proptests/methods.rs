@@ -369,6 +369,8 @@ fn inner_step_size(problem: &str) -> Option<f64> {
     match problem {
         "data-cleaning" => Some(1.0),
         "quadratic" => Some(0.2),
+        "distillation" => Some(0.5),
+        "poisson-control" => Some(0.1),
         _ => None,
     }
 }

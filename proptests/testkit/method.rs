@@ -20,6 +20,8 @@ fn step_sizes(problem: &str, method: &str) -> (StepSize, StepSize, f64) {
         // f is seen by θ alone, and v moves by the little that its step leaves of g.
         ("regularization-selection", "bome") => (StepSize::constant(0.2), StepSize::constant(300.0), 0.95),
         ("regularization-selection", _) => (StepSize::constant(0.2), StepSize::constant(20.0), 0.9),
+        ("distillation", _) => (StepSize::constant(0.5), StepSize::constant(2.0), 0.95),
+        ("poisson-control", _) => (StepSize::constant(0.1), StepSize::constant(1e4), 0.9),
         ("quadratic", _) => (StepSize::constant(0.2), StepSize::constant(0.5), 0.95),
         (other, _) => panic!("declare step sizes for the specimen of `{other}` here"),
     }

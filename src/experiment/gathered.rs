@@ -25,6 +25,7 @@ pub(super) struct Gathered {
     baselines: Vec<String>,
     pub(super) errors: Option<Table>,
     pub(super) checks: Option<Table>,
+    pictures: Option<Table>,
     pub(super) incidents: BTreeMap<String, String>,
 }
 
@@ -77,6 +78,26 @@ impl Gathered {
         self.timings.push(keys.into_iter().chain(seconds.iter().map(|s| format!("{s:.6}"))))
     }
 
+    /// What there is to see at (v, θ).
+    pub(super) fn show(
+        &mut self,
+        (label, seed, step): (&str, u64, u64),
+        (problem, v, theta): (&dyn Problem, &[f64], &[f64]),
+    ) -> Result<()> {
+        for (number, picture) in problem.pictures(v, theta)?.iter().enumerate() {
+            picture.check()?;
+            let columns = ["method", "seed", "step", "picture", "title", "kind", "unit", "values"];
+            let table = self.pictures.get_or_insert_with(|| Table::new(columns));
+            for row in picture.values.chunks(picture.width) {
+                let values: Vec<String> = row.iter().map(|&x| cell(x)).collect();
+                let keys = [label.to_owned(), seed.to_string(), step.to_string(), number.to_string()];
+                let about = [picture.title.clone(), picture.kind.name().to_owned(), picture.unit.clone(), values.join(" ")];
+                table.push(keys.into_iter().chain(about))?;
+            }
+        }
+        Ok(())
+    }
+
     /// The complete record.
     pub(super) fn into_record(self, config: &Config, machine: BTreeMap<String, String>) -> Result<Record> {
         let slopes = match (&config.hypergradient_errors, &self.errors) {
@@ -102,6 +123,7 @@ impl Gathered {
             hypergradient_errors: self.errors,
             hypergradient_slopes: slopes,
             checks: self.checks,
+            pictures: self.pictures,
         })
     }
 }

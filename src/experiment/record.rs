@@ -32,6 +32,9 @@ pub const HYPERGRADIENT_ERRORS: &str = "hypergradient_errors.csv";
 pub const HYPERGRADIENT_SLOPES: &str = "hypergradient_slopes.csv";
 /// Derivative and estimator checks: `subject`, `quantity`, `error`, `tolerance`, `verdict` (`ok` or `FAILED`), `note`.
 pub const CHECKS: &str = "checks.csv";
+/// What there was to see after the last step of each run of the first seed, a row for each row of a picture, from the top: `method`, `seed`,
+/// `step`, `picture` (its number), `title`, `kind` (`image` or `map`), `unit`, `values` (numbers with a space between).
+pub const PICTURES: &str = "pictures.csv";
 
 /// Where an unfinished run stands; gone once the record is complete.
 pub const CHECKPOINT: &str = "checkpoint.nhgd";
@@ -346,6 +349,8 @@ pub struct Record {
     pub hypergradient_slopes: Option<Table>,
     /// `checks.csv`, where the record has one.
     pub checks: Option<Table>,
+    /// `pictures.csv`, where the record has one.
+    pub pictures: Option<Table>,
 }
 
 impl Record {
@@ -358,6 +363,7 @@ impl Record {
             (HYPERGRADIENT_ERRORS, &self.hypergradient_errors),
             (HYPERGRADIENT_SLOPES, &self.hypergradient_slopes),
             (CHECKS, &self.checks),
+            (PICTURES, &self.pictures),
         ];
         let optional = optional.into_iter().filter_map(|(name, table)| table.as_ref().map(|table| (name, table)));
         for (name, table) in [(ROWS, &self.rows), (TIMINGS, &self.timings)].into_iter().chain(optional) {
@@ -382,6 +388,7 @@ impl Record {
             hypergradient_errors: optional(HYPERGRADIENT_ERRORS)?,
             hypergradient_slopes: optional(HYPERGRADIENT_SLOPES)?,
             checks: optional(CHECKS)?,
+            pictures: optional(PICTURES)?,
             manifest,
         })
     }

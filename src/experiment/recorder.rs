@@ -117,7 +117,12 @@ impl Observer for Recorder<'_, '_> {
             let total = self.seconds[..EVALUATION].iter().sum();
             let seconds: Vec<f64> = std::iter::once(total).chain(self.seconds).collect();
             let at = (self.problem, state.outer_var.as_slice(), state.inner_var.as_slice());
-            self.experiment.checkpoint.gathered.record((label, seed, state.step), at, self.damping, counts, &seconds)?;
+            let gathered = &mut self.experiment.checkpoint.gathered;
+            gathered.record((label, seed, state.step), at, self.damping, counts, &seconds)?;
+            // Of the first seed: one is enough to see.
+            if state.step == last && self.at.0 == 0 {
+                gathered.show((label, seed, state.step), at)?;
+            }
         }
         if state.step > 0 {
             self.experiment.advance(1, label);

@@ -4,6 +4,7 @@
 //! θ is the width × classes matrix W column by column, as in [`KroneckerRows`]: θ[k·p + j] weighs feature j for class k.
 
 mod factors;
+mod inputs;
 
 use super::categorical::{self, draw, multiply_column, softmax_columns, softmax_in_place, subtract_labels};
 use super::{FisherIdentity, FisherKind, Model, Products, Smoothness, Weighted};

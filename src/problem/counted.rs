@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Baseline, ClosedForm, Constants, HeldOut, InnerProducts, OuterGradient, Problem, SampleTables, TablePoint, TableSide};
+use super::{
+    Baseline, ClosedForm, Constants, HeldOut, InnerProducts, OuterGradient, Picture, Problem, SampleTables, TablePoint, TableSide,
+};
 use crate::dense::Matrix;
 use crate::error::Result;
 use crate::gradient::GradientBlock;
@@ -170,6 +172,9 @@ impl Problem for Counted<'_> {
     }
     fn metrics(&self, v: &[f64], theta: &[f64]) -> Result<Vec<f64>> {
         self.problem.metrics(v, theta)
+    }
+    fn pictures(&self, v: &[f64], theta: &[f64]) -> Result<Vec<Picture>> {
+        self.problem.pictures(v, theta)
     }
     fn closed_form(&self, v: &[f64]) -> Result<Option<ClosedForm>> {
         self.problem.closed_form(v)

@@ -7,7 +7,7 @@
 //! Column i of J = ∇²_{θv} g is (1/n) σ'(v_i) s_i.
 
 mod config;
-mod load;
+pub(super) mod load;
 mod tables;
 
 pub use config::{Config, DataSet, FeatureScale, ModelConfig, NetworkConfig};

@@ -5,7 +5,10 @@
 mod counted;
 mod data_cleaning;
 pub mod differences;
+mod distillation;
 mod held_out;
+mod picture;
+mod poisson_control;
 mod quadratic;
 mod regularization_selection;
 mod tables;
@@ -16,6 +19,9 @@ use serde::{Deserialize, Serialize};
 
 pub use counted::{Counted, OracleCounts};
 pub use data_cleaning::{Config as DataCleaningConfig, DataCleaning, DataSet, FeatureScale, ModelConfig, NetworkConfig};
+pub use distillation::{Config as DistillationConfig, Distillation, InitialImages};
+pub use picture::{Picture, PictureKind};
+pub use poisson_control::{Config as PoissonControlConfig, PoissonControl, Target as PoissonTarget};
 pub use quadratic::{Config as QuadraticConfig, Prescribed, Quadratic, Spectrum};
 pub use regularization_selection::{
     Config as RegularizationConfig, DataSet as RegularizationData, InitialInner, InitialStrength, RegularizationSelection, Strength,
@@ -193,6 +199,14 @@ pub trait Problem: Send + Sync {
         Ok(Vec::new())
     }
 
+    /// What there is to see at (v, θ): nothing unless overridden. A run records it after its last step. Evaluation, as [`metrics`](Self::metrics).
+    ///
+    /// # Errors
+    /// See [`Problem`].
+    fn pictures(&self, _v: &[f64], _theta: &[f64]) -> Result<Vec<Picture>> {
+        Ok(Vec::new())
+    }
+
     /// θ*(v) and ∇Φ(v) where the problem knows them by a formula of its own, independent of its derivatives: what the oracle and
     /// estimators are then measured against.
     ///
@@ -332,4 +346,6 @@ problems! {
     DataCleaning(data_cleaning::DataCleaning): "weights on corrupted training samples, fitted to a clean validation set";
     Quadratic(quadratic::Quadratic): "least squares whose targets depend linearly on v: inner solution and hypergradient in closed form";
     RegularizationSelection(regularization_selection::RegularizationSelection): "ridge strengths, one a feature or one a class, chosen on validation data";
+    Distillation(distillation::Distillation): "a few training images, sought so that a model trained on them alone fits the real data";
+    PoissonControl(poisson_control::PoissonControl): "the source of Poisson's equation on a square, steered to a desired state: exact optimum in sines";
 }

@@ -70,7 +70,7 @@ fn together(metrics: &[String]) -> Vec<Vec<&str>> {
 }
 
 /// A file name from a metric's name.
-fn file_name(stem: &str) -> String {
+pub fn file_name(stem: &str) -> String {
     let safe = |c: char| if c.is_ascii_alphanumeric() || "_-.".contains(c) { c } else { '-' };
     format!("{}.svg", stem.chars().map(safe).collect::<String>())
 }

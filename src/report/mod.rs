@@ -7,6 +7,7 @@ mod bars;
 mod canvas;
 mod chart;
 mod comparison_page;
+mod heatmap;
 mod laboratory;
 mod laboratory_page;
 mod look;
@@ -45,12 +46,14 @@ pub struct Picture {
     pub caption: String,
 }
 
-/// All pictures that the record has data for: metrics in the order of the manifest, the time of a step, hypergradient errors.
+/// All pictures that the record has data for: metrics in the order of the manifest, what there was to see, the time of a step, hypergradient
+/// errors.
 ///
 /// # Errors
 /// [`crate::Error::Argument`] if a table of the record lacks a column or holds a text for a number.
 pub fn pictures(record: &Record) -> Result<Vec<Picture>> {
     let mut out = metrics::pictures(record)?;
+    out.extend(heatmap::pictures(record)?);
     out.extend(pictures::timing_phases(record)?);
     out.extend(pictures::hypergradient_errors(record)?);
     for index in 1..out.len() {

@@ -62,7 +62,7 @@ fn with_intercept(samples: Samples) -> Samples {
 }
 
 #[cfg(feature = "io")]
-fn read_folder(source: &DataSource) -> Result<(Samples, Option<Samples>)> {
+pub(in crate::problem) fn read_folder(source: &DataSource) -> Result<(Samples, Option<Samples>)> {
     let folder = source
         .folder
         .as_deref()
@@ -72,6 +72,6 @@ fn read_folder(source: &DataSource) -> Result<(Samples, Option<Samples>)> {
 }
 
 #[cfg(not(feature = "io"))]
-fn read_folder(_source: &DataSource) -> Result<(Samples, Option<Samples>)> {
+pub(in crate::problem) fn read_folder(_source: &DataSource) -> Result<(Samples, Option<Samples>)> {
     Err(Error::unsupported("reading IDX files", "build with the feature `io`"))
 }
