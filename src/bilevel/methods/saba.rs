@@ -104,12 +104,12 @@ fn sizes(problem: &dyn Problem, side: TableSide) -> (usize, usize) {
 fn replace(table: &mut [f64], width: usize, batch: Batch<'_>, fresh: &mut [f64]) {
     let samples = table.len() / width.max(1);
     // First all differences, then all places: a sample that comes twice differs from the same old value both times.
-    let old = fresh.to_vec();
+    let new = fresh.to_vec();
     for (position, i) in batch.iter(samples).enumerate() {
         axpy(-1.0, &table[i * width..(i + 1) * width], &mut fresh[position * width..(position + 1) * width]);
     }
     for (position, i) in batch.iter(samples).enumerate() {
-        table[i * width..(i + 1) * width].copy_from_slice(&old[position * width..(position + 1) * width]);
+        table[i * width..(i + 1) * width].copy_from_slice(&new[position * width..(position + 1) * width]);
     }
 }
 
