@@ -129,7 +129,7 @@ fn steps_ask_for_as_many_samples_as_their_papers_say() {
         for key in 0..keys {
             let counts = one_step(problem.as_ref(), &config, Key::new(4).child(key)).2;
             let hessian_products = counts.hessian_products;
-            assert!(hessian_products % B == 0 && hessian_products < 10 * B, "{hessian_products}");
+            assert!(hessian_products.is_multiple_of(B) && hessian_products < 10 * B, "{hessian_products}");
             let rest = OracleCounts {
                 inner_gradients: inner_steps * B,
                 outer_gradients: OUTER_B,

@@ -209,13 +209,13 @@ fn case(name: &str, alpha: f64) -> Case {
         }
         "f2sa" => {
             let base = F2saConfig { inner_step_size, outer_step_size: still, multiplier_power: 0.0, ..Default::default() };
-            // Its bias is O(1/λ), 6 to λ here: `method_claims.rs` measures the slope. What y and z are short of is magnified by λ.
-            let large = F2saConfig { inner_steps: 30, batch_size: all, outer_batch_size: all, multiplier: 1e4, ..base.clone() };
+            // Its bias is at most 6/λ here (`method_claims.rs` measures the slope); by how much y and z lag behind v is magnified by λ.
+            let large = F2saConfig { inner_steps: 30, batch_size: all, outer_batch_size: all, multiplier: 1e3, ..base.clone() };
             Case {
                 large: MethodConfig::F2sa(large),
                 warm_up: 1000,
                 start: Start::Initial,
-                tolerance: 1e-3,
+                tolerance: 1e-2,
                 small: MethodConfig::F2sa(F2saConfig { inner_steps: 3, batch_size, outer_batch_size, ..base }),
                 counts: OracleCounts { inner_gradients: (2 * 3 + 2) * B, outer_gradients: (3 + 1) * OUTER_B, ..Default::default() },
             }
