@@ -205,3 +205,76 @@ fn a_record_whose_columns_are_missing_or_no_numbers_is_refused() {
     let message = summary(&wrong).unwrap_err().to_string();
     assert!(message.contains("`soon`"), "{message}");
 }
+
+/// Two images and a map of one method: 0 to 2 in pixels, −1 to 3 in the field, one of whose numbers is missing.
+fn seen(rows: &[[&str; 5]]) -> Record {
+    let mut record = record();
+    let columns = ["method", "seed", "step", "picture", "title", "kind", "unit", "values"];
+    let mut table = Table::new(columns);
+    for [number, title, kind, unit, values] in rows {
+        table.push([ODD, "1", "20", number, title, kind, unit, values]).unwrap();
+    }
+    record.pictures = Some(table);
+    record
+}
+
+const SEEN: [[&str; 5]; 7] = [
+    ["0", "zero", "image", "pixel", "0.0 1.0"],
+    ["0", "zero", "image", "pixel", "1.0 1.0"],
+    ["1", "one", "image", "pixel", "2.0 0.0"],
+    ["1", "one", "image", "pixel", "0.0 0.0"],
+    ["2", "field", "map", "state <u>", "-1.0 3.0 NaN"],
+    ["2", "field", "map", "state <u>", "1.0 1.0 1.0"],
+    ["2", "field", "map", "state <u>", "1.0 1.0 3.0"],
+];
+
+#[test]
+fn images_and_fields_are_drawn_on_one_scale_a_unit() {
+    let pictures = pictures(&seen(&SEEN)).unwrap();
+    let drawn = |kind: &str| pictures.iter().find(|p| p.file.starts_with(&format!("pictures-{kind}-"))).unwrap();
+    // Boxes of the grids alone: what is wider than the strips of a bar and lower than the sheet.
+    let boxes = |picture: &Picture, side: &str| -> Vec<(String, String, String)> {
+        let document = roxmltree::Document::parse(&picture.svg).unwrap();
+        let rectangles = document.descendants().filter(|n| n.tag_name().name() == "rect" && n.attribute("height") == Some(side));
+        let text = |n: &roxmltree::Node<'_, '_>, name: &str| n.attribute(name).unwrap().to_owned();
+        rectangles.map(|n| (text(&n, "x"), text(&n, "width"), text(&n, "fill"))).collect()
+    };
+    let images = drawn("image");
+    assert!(["Zero", "One", "pixel", "0", "2"].iter().all(|text| texts(&images.svg).iter().any(|t| t == text)));
+    // Places of 340 units and one to hide the seam: neighbours of one colour are one box.
+    let found: Vec<(String, String)> = boxes(images, "341").into_iter().map(|(_, width, fill)| (width, fill)).collect();
+    let expected =
+        [("341", "#000000"), ("341", "#808080"), ("681", "#808080"), ("341", "#FFFFFF"), ("341", "#000000"), ("681", "#000000")];
+    assert_eq!(found, expected.map(|(width, fill)| (width.to_owned(), fill.to_owned())));
+
+    let map = drawn("map");
+    assert!(
+        ["Field", "state <u>", "-1", "3", "x", "y"].iter().all(|text| texts(&map.svg).iter().any(|t| t == text)),
+        "{:?}",
+        texts(&map.svg)
+    );
+    // Four places across with the rim: 170 each. Of the first row one number is missing; the ends are those of viridis.
+    let fills: Vec<String> = boxes(map, "171").into_iter().map(|(_, _, fill)| fill).collect();
+    let middle = &fills[2];
+    assert_eq!(fills, ["#440154", "#FEE825", middle, middle, "#FEE825"]);
+    assert!(!map.svg.contains("NaN") && page(&seen(&SEEN)).unwrap().contains("state &lt;u&gt;"));
+    assert!(raster::png(&map.svg).unwrap().len() > 1000);
+}
+
+#[test]
+fn too_many_images_are_left_out_and_said_to_be_and_bad_ones_refused() {
+    let values = vec!["0.5"; 100].join(" ");
+    let numbers: Vec<String> = (0..201).map(|i| i.to_string()).collect();
+    let rows: Vec<[&str; 5]> = numbers.iter().flat_map(|n| [[n.as_str(), "t", "image", "pixel", &values]]).collect();
+    let caption =
+        |rows: &[[&str; 5]]| pictures(&seen(rows)).unwrap().into_iter().find(|p| p.file.contains("image")).unwrap().caption;
+    assert!(caption(&rows[..200]).contains("Images of") && !caption(&rows[..200]).contains("first"));
+    assert!(caption(&rows).contains("The first 200 of 201."), "{}", caption(&rows));
+    let refused = |row: [&str; 5], word: &str| {
+        let message = pictures(&seen(&[SEEN[0], row])).unwrap_err().to_string();
+        assert!(message.contains(word), "{message}");
+    };
+    refused(["0", "zero", "image", "pixel", "1.0"], "as many in each row");
+    refused(["0", "zero", "image", "pixel", "1.0 dark"], "dark");
+    refused(["1", "zero", "sculpture", "pixel", "1.0"], "sculpture");
+}
