@@ -255,10 +255,8 @@ fn progress(problems: &[Compared<'_>]) -> Result<Table> {
 /// Costs at equal ratios, from the first at which every run has been looked at to the last at which all of them went on; and what each had
 /// reached there.
 fn places(curves: &[Vec<(f64, f64)>]) -> Vec<(f64, Vec<f64>)> {
-    let ends =
-        |of: fn(&[(f64, f64)]) -> Option<&(f64, f64)>| curves.iter().filter_map(move |curve| of(curve)).map(|(cost, _)| *cost);
-    let first = ends(|curve| curve.get(1)).fold(0.0, f64::max);
-    let last = ends(|curve| curve.last()).fold(f64::INFINITY, f64::min);
+    let first = curves.iter().filter_map(|curve| curve.get(1)).map(|(cost, _)| *cost).fold(0.0, f64::max);
+    let last = curves.iter().filter_map(|curve| curve.last()).map(|(cost, _)| *cost).fold(f64::INFINITY, f64::min);
     if !(first > 0.0 && last >= first && last.is_finite()) {
         return Vec::new();
     }

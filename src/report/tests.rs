@@ -278,14 +278,3 @@ fn too_many_images_are_left_out_and_said_to_be_and_bad_ones_refused() {
     refused(["0", "zero", "image", "pixel", "1.0 dark"], "dark");
     refused(["1", "zero", "sculpture", "pixel", "1.0"], "sculpture");
 }
-
-#[test]
-fn zz_look() {
-    for (folder, out) in [("/tmp/pc2", "/tmp/look-pc"), ("/tmp/d2", "/tmp/look-d"), ("/tmp/d5", "/tmp/look-d5")] {
-        let Ok(record) = Record::read(std::path::Path::new(folder)) else { continue };
-        for picture in pictures(&record).unwrap().iter().filter(|p| p.file.starts_with("pictures-")) {
-            println!("{} {} {}", picture.file, picture.svg.len(), picture.caption);
-            std::fs::write(format!("{out}-{}.png", picture.file), raster::png(&picture.svg).unwrap()).unwrap();
-        }
-    }
-}

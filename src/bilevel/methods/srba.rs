@@ -77,12 +77,15 @@ impl Srba {
     }
 }
 
+/// (v, θ, q).
+type Point<'a> = (&'a [f64], &'a [f64], &'a [f64]);
+
 impl Srba {
     /// The directions at the point of step `step`: from all samples, or the last ones and how a batch says that they have changed.
     fn directions(
         &self,
         problem: &dyn Problem,
-        (point, step): ((&[f64], &[f64], &[f64]), u64),
+        (point, step): (Point<'_>, u64),
         memory: &mut Memory,
         key: Key,
         observer: &mut dyn Observer,
