@@ -100,12 +100,25 @@ fn registered(name: &str, inner_step_size: StepSize, outer_step_size: StepSize) 
             vec![MethodConfig::Saba(bilevel::SabaConfig { batch_size, inner_step_size, outer_step_size, ..Default::default() })]
         }
         "mrbo" => {
-            vec![MethodConfig::Mrbo(bilevel::MrboConfig { batch_size, inner_step_size, outer_step_size, ..Default::default() })]
+            vec![MethodConfig::Mrbo(bilevel::MrboConfig {
+                linear_steps: 40,
+                batch_size,
+                inner_step_size,
+                outer_step_size,
+                ..Default::default()
+            })]
         }
         "vrbo" => {
-            vec![MethodConfig::Vrbo(bilevel::VrboConfig { batch_size, inner_step_size, outer_step_size, ..Default::default() })]
+            vec![MethodConfig::Vrbo(bilevel::VrboConfig {
+                linear_steps: 40,
+                batch_size,
+                inner_step_size,
+                outer_step_size,
+                ..Default::default()
+            })]
         }
         "sustain" => vec![MethodConfig::Sustain(bilevel::SustainConfig {
+            linear_steps: 40,
             batch_size,
             inner_step_size,
             outer_step_size,
