@@ -22,7 +22,7 @@ title = "Small"
 seeds = [1, 2]
 points = 10
 budget.outer_steps = 12
-tuning = { candidates = 3, share = 0.5, seed = 9, folds = 4 }
+tuning = { candidates = 3, share = 0.5, seed = 9, folds = 4, stopping = false }
 [[problems]]
 label = "digits"
 problem.data-cleaning = { train = 80, validation = 20, ridge = 1e-2 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use nhgd::bilevel::{self, MethodConfig, NhgdConfig, State, Stop};
 use nhgd::curvature::CurvatureConfig;
-use nhgd::experiment::checkpoint::{Checkpoint, Piece};
+use nhgd::experiment::checkpoint::{CHECKPOINT_VERSION, Checkpoint, Piece};
 use nhgd::experiment::config::Config;
 use nhgd::experiment::record::{CHECKPOINT, MANIFEST, Record};
 use nhgd::experiment::runner::{self, Environment};
@@ -273,12 +273,13 @@ fn damaged_and_foreign_bytes_are_refused() {
         changed[i] ^= 4;
         assert!(matches!(error(&changed), Error::Data { .. }), "byte {i} changed");
     }
-    let own = format!("1 {}\n", env!("CARGO_PKG_VERSION"));
+    let own = format!("{CHECKPOINT_VERSION} {}\n", env!("CARGO_PKG_VERSION"));
+    let resumes = format!("resumes format {CHECKPOINT_VERSION}");
     for (line, fragments) in [("2 9.8.7\n", ["9.8.7", "format 2"]), ("1 9.8.7\n", ["9.8.7", "format 1"])] {
         let at = bytes.windows(own.len()).position(|w| w == own.as_bytes()).unwrap();
         let foreign = [&bytes[..at], line.as_bytes(), &bytes[at + own.len()..]].concat();
         let message = error(&foreign).to_string();
-        for fragment in fragments.into_iter().chain([env!("CARGO_PKG_VERSION"), "resumes format 1"]) {
+        for fragment in fragments.into_iter().chain([env!("CARGO_PKG_VERSION"), &resumes]) {
             assert!(message.contains(fragment), "`{fragment}` in: {message}");
         }
     }
@@ -572,13 +573,14 @@ fn what_cannot_be_gone_on_with_is_one_line_and_leaves_the_folder_as_it_was() {
         bytes
     };
     let newer = [b"nhgd-checkpoint 7 3.1.4", &bytes[line..]].concat();
+    let own = format!("format {CHECKPOINT_VERSION}");
     let cases: [(Vec<u8>, &[&str]); 6] = [
         (Vec::new(), &["not a checkpoint"]),
         (bytes[..line + 3].to_vec(), &["cut short"]),
         (bytes[..bytes.len() - 1].to_vec(), &["cut short"]),
         (flipped(bytes.len() / 2), &["damaged"]),
         (flipped(line + 1), &["damaged"]),
-        (newer, &["3.1.4", "format 7", env!("CARGO_PKG_VERSION"), "format 1"]),
+        (newer, &["3.1.4", "format 7", env!("CARGO_PKG_VERSION"), &own]),
     ];
     for (bytes, fragments) in cases {
         fs::write(Path::new(&damaged).join(CHECKPOINT), bytes).unwrap();

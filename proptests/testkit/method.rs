@@ -27,6 +27,11 @@ fn step_sizes(problem: &str, method: &str) -> (StepSize, StepSize, f64) {
     }
 }
 
+/// For methods that change v at every inner step, along directions that carry earlier noise.
+fn slower(step_size: StepSize) -> StepSize {
+    StepSize { initial: 0.2 * step_size.initial, ..step_size }
+}
+
 /// The settings that a method goes through the suite with.
 fn registered(name: &str, inner_step_size: StepSize, outer_step_size: StepSize) -> Vec<MethodConfig> {
     let batch_size = SampleCount::Drawn(20);
@@ -104,7 +109,7 @@ fn registered(name: &str, inner_step_size: StepSize, outer_step_size: StepSize) 
                 linear_steps: 40,
                 batch_size,
                 inner_step_size,
-                outer_step_size,
+                outer_step_size: slower(outer_step_size),
                 ..Default::default()
             })]
         }
@@ -113,7 +118,7 @@ fn registered(name: &str, inner_step_size: StepSize, outer_step_size: StepSize) 
                 linear_steps: 40,
                 batch_size,
                 inner_step_size,
-                outer_step_size,
+                outer_step_size: slower(outer_step_size),
                 ..Default::default()
             })]
         }
@@ -121,7 +126,7 @@ fn registered(name: &str, inner_step_size: StepSize, outer_step_size: StepSize) 
             linear_steps: 40,
             batch_size,
             inner_step_size,
-            outer_step_size,
+            outer_step_size: slower(outer_step_size),
             ..Default::default()
         })],
         "srba" => {

@@ -52,6 +52,8 @@ pub struct Tuning {
     pub share: f64,
     /// One in so many outer samples is held out and judges.
     pub folds: usize,
+    /// Whether the point to stop at is chosen too; otherwise every reported run spends its budget.
+    pub stopping: bool,
 }
 
 /// A problem and how methods are tried on it.
@@ -119,7 +121,7 @@ fn default_score() -> String {
 
 impl Default for Tuning {
     fn default() -> Self {
-        Self { seed: 1_000_000, candidates: 8, share: 0.25, folds: 5 }
+        Self { seed: 1_000_000, candidates: 8, share: 0.25, folds: 5, stopping: true }
     }
 }
 

@@ -286,8 +286,8 @@ fn evaluate(problem: &dyn Problem, v: &[f64], theta: &[f64]) -> Result<Vec<f64>>
     Ok(values)
 }
 
-/// The candidate with the least score at any of its points, and the budget up to there: stopping is chosen as settings are. One that was
-/// still falling at the end of its budget has the budget of a reported run.
+/// The candidate with the least score at any of its points, and the budget up to there: stopping is chosen as settings are, where it is. One
+/// that was still falling at the end of its budget has the budget of a reported run.
 fn choose(config: &Config, tried: &[(Candidate, Trial)]) -> Option<Chosen> {
     let ended = tried.iter().enumerate().filter(|(_, (_, trial))| trial.failure.is_none());
     let scored = ended.filter_map(|(index, (_, trial))| best_point(trial).map(|best| (index, best, trial.points.len())));

@@ -15,7 +15,7 @@ use super::parts::{InnerSgd, note_solve, outer_step};
 use super::{Method, Observer, Phase, State};
 use crate::bilevel::{SampleCount, StepSize};
 use crate::dense::{add_scaled, axpy, difference, norm};
-use crate::error::{Result, Status, check_count, check_nonnegative};
+use crate::error::{Result, Status, check_count, check_len, check_nonnegative};
 use crate::inverse::{SolveOptions, conjugate_gradients};
 use crate::operator::{FromFn, LinearOperator};
 use crate::problem::{OuterGradient, Problem};
@@ -76,6 +76,7 @@ impl Config {
 
     /// q + H⁻¹(b − Hq) by CG on the correction, and how CG ended.
     fn corrected<A: LinearOperator>(&self, hessian: &A, b: &[f64], mut q: Vec<f64>) -> Result<(Vec<f64>, Status)> {
+        check_len("grad_outer", b.len(), q.len())?;
         let residual = difference(b, &hessian.apply(&q)?);
         let (reached, target) = (norm(&residual), self.tolerance * norm(b));
         if reached <= target {

@@ -55,17 +55,17 @@ impl DoubleMomentum {
             };
             let keep = 1.0 - self.momentum;
             for (direction, old, then) in [(&mut inner, &old_inner, &inner_then), (&mut outer, &old_outer, &outer_then)] {
-                axpy(keep, old, direction);
-                axpy(-keep, then, direction);
+                add_scaled("direction", keep, old, direction)?;
+                add_scaled("direction", -keep, then, direction)?;
             }
         }
 
         inner_before.copy_from_slice(theta);
         outer_before.copy_from_slice(v);
         observer.phase(Phase::InnerStep);
-        axpy(-self.step_sizes.0, &inner, theta);
+        add_scaled("grad_inner", -self.step_sizes.0, &inner, theta)?;
         observer.phase(Phase::OuterStep);
-        axpy(-self.step_sizes.1, &outer, v);
+        add_scaled("hypergradient", -self.step_sizes.1, &outer, v)?;
         memory.put("inner_before", inner_before);
         memory.put("outer_before", outer_before);
         memory.put("inner_direction", inner);

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::parts::{descend, outer_step};
 use super::{Method, Observer, Phase, State};
 use crate::bilevel::{SampleCount, StepSize};
-use crate::dense::{add_scaled, difference};
+use crate::dense::add_scaled;
 use crate::error::{Error, Result, Status};
 use crate::problem::Problem;
 use crate::rng::Key;
@@ -133,7 +133,8 @@ impl Method for Fsla {
         let b = problem.grad_outer(v, theta, outer("outer")?.batch())?.theta;
 
         observer.phase(Phase::InverseProduct);
-        let residual = difference(&problem.hvp(v, theta, inner("hessian")?.batch(), &earlier_q)?, &b);
+        let mut residual = problem.hvp(v, theta, inner("hessian")?.batch(), &earlier_q)?;
+        add_scaled("grad_outer", -1.0, &b, &mut residual)?;
         let mut q = earlier_q.clone();
         if !descend("hvp", config.linear_step_size.unwrap_or(config.inner_step_size).at(step), &residual, &mut q)? {
             return Ok(Status::Diverged { step });

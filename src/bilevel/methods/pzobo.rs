@@ -16,7 +16,7 @@ use super::parts::{InnerSgd, outer_step};
 use super::{Method, Observer, Phase, State};
 use crate::bilevel::{SampleCount, StepSize};
 use crate::dense::{axpy, difference, dot};
-use crate::error::{Result, Status, check_count, check_positive};
+use crate::error::{Result, Status, check_count, check_len, check_positive};
 use crate::problem::{OuterGradient, Problem};
 use crate::rng::Key;
 
@@ -109,6 +109,8 @@ impl Method for Pzobo {
         observer.phase(Phase::OuterGradient);
         let outer = config.outer_batch_size.draw(problem.outer_samples(), key.named("outer"))?;
         let OuterGradient { theta: b, v: mut hypergradient } = problem.grad_outer(v, theta, outer.batch())?;
+        check_len("grad_outer", b.len(), theta.len())?;
+        check_len("grad_outer", hypergradient.len(), v.len())?;
 
         for j in 0..config.directions {
             let direction = key.named("direction").child(j).stream().normals(v.len());

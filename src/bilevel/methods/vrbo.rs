@@ -150,7 +150,7 @@ impl Method for Vrbo {
 
         let (mut v_before, mut theta_before) = (v.clone(), theta.clone());
         observer.phase(Phase::OuterStep);
-        axpy(-config.outer_step_size.at(*step), &d.v, v);
+        add_scaled("hypergradient", -config.outer_step_size.at(*step), &d.v, v)?;
         if !finite(v) {
             return Ok(diverged);
         }
@@ -164,8 +164,8 @@ impl Method for Vrbo {
                 return Ok(diverged);
             };
             for (d, now, before) in [(&mut d.theta, &now.theta, &before.theta), (&mut d.v, &now.v, &before.v)] {
-                axpy(1.0, now, d);
-                axpy(-1.0, before, d);
+                add_scaled("direction", 1.0, now, d)?;
+                add_scaled("direction", -1.0, before, d)?;
             }
             if k == config.inner_steps {
                 break;
@@ -173,7 +173,7 @@ impl Method for Vrbo {
             observer.phase(Phase::InnerStep);
             v_before.copy_from_slice(v);
             theta_before.copy_from_slice(theta);
-            axpy(-config.inner_step_size.at(*step), &d.theta, theta);
+            add_scaled("grad_inner", -config.inner_step_size.at(*step), &d.theta, theta)?;
             if !finite(theta) {
                 return Ok(diverged);
             }
