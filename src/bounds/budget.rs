@@ -297,7 +297,8 @@ mod tests {
                 let Setting { problem, v, best, theta, fed, sketch } =
                     setting(problem, kind, &frequent_directions(), 0.05, Key::new(seed));
                 let approximation = sketch.approximate().unwrap();
-                let (outer, inner) = ([0, 1, 2, 2], [5, 0, 7]);
+                let n = problem.inner_samples();
+                let (outer, inner) = ([0, 1, 2, 2], [5, 0, 7].map(|i| i % n));
                 let sampling = Sampling { outer: Batch::Indices(&outer), inner: Batch::Indices(&inner) };
                 let point = BudgetPoint {
                     outer_var: &v,

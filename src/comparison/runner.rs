@@ -294,15 +294,15 @@ fn choose(config: &Config, tried: &[(Candidate, Trial)]) -> Option<Chosen> {
     let scored = scored.min_by(|(_, a, _), (_, b, _)| a.1.values[0].total_cmp(&b.1.values[0]));
     scored.map(|(index, (place, point), points)| {
         let share = config.tuning.share * point.share;
-        let budget =
-            if place + 1 == points || share >= 1.0 { config.budget } else { config.budget.share(share.max(f64::MIN_POSITIVE)) };
+        let spends_all = !config.tuning.stopping || place + 1 == points || share >= 1.0;
+        let budget = if spends_all { config.budget } else { config.budget.share(share) };
         Chosen { index, budget }
     })
 }
 
-/// The point with the least score, and its place.
+/// The point with the least score after at least a step, and its place.
 pub(super) fn best_point(trial: &Trial) -> Option<(usize, &Point)> {
-    trial.points.iter().enumerate().min_by(|(_, a), (_, b)| a.values[0].total_cmp(&b.values[0]))
+    trial.points.iter().enumerate().filter(|(_, point)| point.step > 0).min_by(|(_, a), (_, b)| a.values[0].total_cmp(&b.values[0]))
 }
 
 fn solve_baselines(problem: &dyn Problem, world: &dyn World) -> Result<Vec<(String, Trial)>> {

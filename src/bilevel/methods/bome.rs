@@ -17,7 +17,7 @@ use super::parts::{InnerSgd, descend, outer_step};
 use super::{Method, Observer, Phase, State};
 use crate::bilevel::{SampleCount, StepSize};
 use crate::dense::{add_scaled, dot};
-use crate::error::{Result, Status, check_count, check_positive};
+use crate::error::{Result, Status, check_count, check_len, check_positive};
 use crate::problem::{OuterGradient, Problem};
 use crate::rng::Key;
 
@@ -118,6 +118,8 @@ impl Method for Bome {
         let mut q_v = problem.grad_v(v, theta, batch.batch())?;
         add_scaled("grad_v", -1.0, &problem.grad_v(v, &solution, batch.batch())?, &mut q_v)?;
 
+        check_len("grad_inner", q_theta.len(), d_theta.len())?;
+        check_len("grad_v", q_v.len(), d_v.len())?;
         let squared_norm = dot(&q_theta, &q_theta) + dot(&q_v, &q_v);
         let lambda = config.multiplier(squared_norm, dot(&d_theta, &q_theta) + dot(&d_v, &q_v));
         add_scaled("grad_inner", lambda, &q_theta, &mut d_theta)?;

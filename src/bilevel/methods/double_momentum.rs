@@ -7,7 +7,7 @@
 use super::series::SeriesEstimator;
 use super::{Observer, Phase, State};
 use crate::bilevel::SampleCount;
-use crate::dense::{add_scaled, axpy};
+use crate::dense::add_scaled;
 use crate::error::{Result, Status};
 use crate::problem::Problem;
 use crate::rng::Key;

@@ -14,7 +14,7 @@ use super::parts::{self, finite, validate_linear};
 use super::series::{SeriesEstimator, Terms};
 use super::{Method, Observer, Phase, State};
 use crate::bilevel::{SampleCount, StepSize};
-use crate::dense::{add_scaled, axpy};
+use crate::dense::add_scaled;
 use crate::error::{Result, Status, check_count};
 use crate::problem::Problem;
 use crate::rng::Key;
