@@ -3,7 +3,7 @@
 
 mod support;
 
-use nhgd::bilevel::{self, MethodConfig, NhgdConfig, Sampling, State, Stop};
+use nhgd::bilevel::{self, MethodConfig, NhgdConfig, Outcome, Sampling, State, Stop};
 use nhgd::curvature::{CurvatureConfig, LowRank, load};
 use nhgd::data::{corrupt_labels, gaussian_mixture, softmax_samples};
 use nhgd::dense::{Cholesky, Matrix, View, add_scaled, dot, eigh, gram, matmul, matmul_add, matvec, norm, qr, relative_error, svd};
@@ -408,8 +408,12 @@ fn a_problem_with_vectors_of_wrong_lengths_is_an_error_of_every_method_and_of_th
             let Some(method) = MethodConfig::default_of(name) else { panic!("{name}") };
             let outcome = bilevel::run(&problem, method.build().unwrap().as_ref(), Key::new(0), Stop::after(1), &mut ());
             match outcome {
-                // A method that forms no Hessian product does not meet that fault.
-                Ok(outcome) => assert!(wrong == Wrong::Hvp && outcome.counts.hessian_products == 0, "{name}, {wrong:?}"),
+                // A method that forms no such product does not meet that fault.
+                Ok(Outcome { counts, .. }) => assert!(
+                    (wrong == Wrong::Hvp && counts.hessian_products == 0)
+                        || (wrong == Wrong::CrossVjp && counts.cross_products == 0),
+                    "{name}, {wrong:?}"
+                ),
                 Err(error) => assert!(error.offending_argument().is_some(), "{name}, {wrong:?}: {error}"),
             }
         }

@@ -92,11 +92,14 @@ pub fn check_len(argument: &'static str, found: usize, expected: usize) -> Resul
     Err(Error::shape(argument, format_args!("length {expected}"), format_args!("length {found}")))
 }
 
+/// Whether every number is finite. Without an exit in its midst, the processor takes several at once.
+pub(crate) fn all_finite(values: &[f64]) -> bool {
+    values.iter().fold(true, |all, x| all & x.is_finite())
+}
+
 /// Checks that every entry is finite, and names the first one that is not.
 pub fn check_finite(argument: &'static str, values: &[f64]) -> Result<()> {
-    // Chunks without an exit in their midst are several entries at once for the processor.
-    let all = |chunk: &[f64]| chunk.iter().fold(true, |all, x| all & x.is_finite());
-    let clean = values.chunks(1024).take_while(|chunk| all(chunk)).map(<[f64]>::len).sum::<usize>();
+    let clean = values.chunks(1024).take_while(|chunk| all_finite(chunk)).map(<[f64]>::len).sum::<usize>();
     match values[clean..].iter().position(|x| !x.is_finite()).map(|index| clean + index) {
         None => Ok(()),
         Some(index) => Err(Error::NotFinite { argument, index, value: values[index] }),

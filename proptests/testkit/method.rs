@@ -20,7 +20,12 @@ fn step_sizes(problem: &str, method: &str) -> (StepSize, StepSize, f64) {
         // f is seen by θ alone, and v moves by the little that its step leaves of g.
         ("regularization-selection", "bome") => (StepSize::constant(0.2), StepSize::constant(300.0), 0.95),
         ("regularization-selection", _) => (StepSize::constant(0.2), StepSize::constant(20.0), 0.9),
+        ("distillation", "vrbo") => (StepSize::constant(0.2), StepSize::constant(0.3), 0.99),
         ("distillation", _) => (StepSize::constant(0.5), StepSize::constant(2.0), 0.95),
+        // Differences of gradients of g on drawn rows: noise that H⁻¹ enlarges, and that thirty steps do not average out. Φ stays where it is.
+        ("poisson-control", "f2sa" | "bome") => (StepSize::constant(0.05), StepSize::constant(30.0), 1.05),
+        // A Hessian of few rows.
+        ("poisson-control", "aid-cg") => (StepSize::constant(0.1), StepSize::constant(100.0), 0.99),
         ("poisson-control", _) => (StepSize::constant(0.1), StepSize::constant(1e4), 0.9),
         ("quadratic", _) => (StepSize::constant(0.2), StepSize::constant(0.5), 0.95),
         (other, _) => panic!("declare step sizes for the specimen of `{other}` here"),
@@ -134,13 +139,14 @@ fn registered(name: &str, inner_step_size: StepSize, outer_step_size: StepSize) 
 /// Outer steps that the claim about Φ is made of: those of one loop change θ once in each.
 fn outer_steps(name: &str) -> u64 {
     match name {
-        "soba" | "saba" | "srba" | "mrbo" | "sustain" => 300,
+        "soba" | "saba" | "srba" | "mrbo" | "sustain" | "ttsa" | "fsla" => 300,
         _ => 30,
     }
 }
 
 #[test]
 fn every_registered_method_conforms_on_every_registered_problem() {
+    let mut failures = Vec::new();
     for problem in specimens(Key::new(0)).unwrap() {
         for (name, _) in MethodConfig::REGISTRY {
             let (inner, outer, reduction) = step_sizes(problem.name(), name);
@@ -149,11 +155,12 @@ fn every_registered_method_conforms_on_every_registered_problem() {
             for config in registered(name, inner, outer) {
                 let claims = MethodClaims { steps: outer_steps(name), reduction, randomness: Randomness::Drawn };
                 let report = testkit::method(config.build().unwrap().as_ref(), problem.as_ref(), claims, Key::new(3));
-                println!("{}: {report}", problem.name());
-                report.assert_passes();
+                assert!(!report.findings().is_empty());
+                failures.extend(report.failures().map(|finding| format!("{} on {}: {finding}", report.subject(), problem.name())));
             }
         }
     }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::curvature::{self, Curvature};
-use crate::error::{Error, Result, check_len};
+use crate::error::{Error, Result, all_finite, check_len};
 
 /// v, θ and what else a method keeps, after `step` outer steps.
 pub struct State {
@@ -89,6 +89,6 @@ impl State {
 
     /// Whether every number of v and θ is finite.
     pub fn is_finite(&self) -> bool {
-        self.outer_var.iter().chain(&self.inner_var).all(|x| x.is_finite())
+        all_finite(&self.outer_var) && all_finite(&self.inner_var)
     }
 }

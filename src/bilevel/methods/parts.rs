@@ -112,10 +112,7 @@ impl Directions {
     }
 }
 
-/// Whether every number is finite.
-pub(crate) fn finite(values: &[f64]) -> bool {
-    values.iter().all(|x| x.is_finite())
-}
+pub(crate) use crate::error::all_finite as finite;
 
 /// Checks an optional step size under its name.
 pub(crate) fn validate_linear(step_size: Option<StepSize>) -> Result<()> {
