@@ -1,14 +1,17 @@
 //! What a model sees of data: a [`Batch`] of sample numbers, [`Features`] touched only by X·W, Xᵀ·Δ and gathering rows, and
 //! [`Targets`]. A new way of storing rows (sparse, say) is one more variant of the storage here; nothing above notices.
 
+mod block;
 mod one_pass;
 mod standardization;
 
 use std::ops::Range;
 
+pub use block::Precision;
 pub use standardization::Standardization;
 
-use crate::dense::{Matrix, View, check_shape, matmul_add, matmul_add_slice};
+use self::block::Buffer;
+use crate::dense::{Matrix, View, check_shape, matmul_add};
 use crate::error::{Error, Result, check_count, check_finite, check_len};
 use crate::par;
 
@@ -85,6 +88,7 @@ pub struct Features {
     samples: usize,
     stored_width: usize,
     intercept: Intercept,
+    precision: Precision,
 }
 
 #[derive(Debug, Clone)]
@@ -151,13 +155,18 @@ impl Features {
                 ));
             }
         }
-        Ok(Self { storage, samples, stored_width, intercept: Intercept::Absent })
+        Ok(Self { storage, samples, stored_width, intercept: Intercept::Absent, precision: Precision::Double })
     }
 
     /// The same rows with a constant 1 appended, so that a linear model has a bias.
     pub fn with_intercept(mut self) -> Self {
         self.intercept = Intercept::Last;
         self
+    }
+
+    /// The same rows, whose products have this precision. What is gathered has every digit that is stored.
+    pub fn with_precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
     }
 
     /// The number of rows.
@@ -185,7 +194,7 @@ impl Features {
             Storage::F32(values) => Storage::F32(pick(values, width, indices)),
             Storage::Bytes { values, meaning } => Storage::Bytes { values: pick(values, width, indices), meaning: meaning.clone() },
         };
-        Ok(Self { storage, samples: indices.len(), stored_width: width, intercept: self.intercept })
+        Ok(Self { storage, samples: indices.len(), stored_width: width, ..*self })
     }
 
     /// Appends a row to `out`.
@@ -231,9 +240,9 @@ impl Features {
         check_shape("w", w, self.width(), w.ncols())?;
         let n = batch.len(self.samples);
         let parts = par::map_blocks(n, RUN, |run| {
-            let (mut rows, mut products) = (Vec::new(), vec![0.0; run.len() * w.ncols()]);
+            let (mut buffer, mut products) = (Buffer::default(), vec![0.0; run.len() * w.ncols()]);
             for (block, out) in par::blocks_of(run, BLOCK).zip(products.chunks_mut(BLOCK * w.ncols())) {
-                matmul_add_slice(out, 1.0, w.t(), self.gather_into(batch, block, &mut rows)?)?;
+                self.block(batch, block, &mut buffer)?.project_into(w, out)?;
             }
             Ok(products)
         });
@@ -254,9 +263,10 @@ impl Features {
         check_shape("delta", delta, delta.nrows(), n)?;
         let zero = Matrix::zeros(self.width(), delta.nrows());
         let part = |run: Range<usize>| {
-            let (mut rows, mut sum) = (Vec::new(), zero.clone());
+            let (mut buffer, mut sum) = (Buffer::default(), zero.clone());
             for block in par::blocks_of(run, BLOCK) {
-                matmul_add(&mut sum, 1.0, self.gather_into(batch, block.clone(), &mut rows)?, delta.columns(block).t())?;
+                let rows = self.block(batch, block.clone(), &mut buffer)?;
+                rows.accumulate_into(&mut sum, delta.columns(block), |sum, rows, delta| matmul_add(sum, 1.0, rows, delta))?;
             }
             Ok(sum)
         };

@@ -178,7 +178,8 @@ impl<'a> Work<'a> {
         let score = position(&names, "score", &entry.score)?;
         entry.targets.keys().try_for_each(|name| position(&names, "targets", name).map(drop))?;
 
-        let held_out = whole.hold_out(0, config.tuning.folds)?;
+        // Samples can be held out from f alone.
+        let held_out = if score == 0 { whole.hold_out(0, config.tuning.folds)? } else { None };
         let fit = held_out.as_ref().map_or(whole.as_ref(), |parts| parts.fit.as_ref());
         let judge = |v: &[f64], theta: &[f64]| match &held_out {
             Some(parts) => Ok(vec![parts.judge.f_outer(v, theta, Batch::All)?]),

@@ -8,6 +8,7 @@
 mod factorizations;
 mod matrix;
 mod products;
+pub(crate) mod single;
 mod tall;
 #[cfg(test)]
 mod tests;

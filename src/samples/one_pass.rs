@@ -3,8 +3,9 @@
 
 use std::ops::Range;
 
+use super::block::Buffer;
 use super::{BLOCK, Batch, Features, RUN};
-use crate::dense::{Matrix, check_shape, matmul_add_here, matmul_add_slice};
+use crate::dense::{Matrix, check_shape, matmul_add_here};
 use crate::error::{Error, Result};
 use crate::par;
 
@@ -28,14 +29,15 @@ impl Features {
             return Err(Error::argument("kept", format_args!("a range within the {c} products"), format_args!("{kept:?}")));
         }
         let run = |run: Range<usize>| {
-            let (mut rows, mut sum, mut results) =
-                (Vec::new(), Matrix::zeros(self.width(), kept.len()), Vec::with_capacity(run.len()));
+            let (mut buffer, mut sum, mut results) =
+                (Buffer::default(), Matrix::zeros(self.width(), kept.len()), Vec::with_capacity(run.len()));
             for block in par::blocks_of(run, BLOCK) {
-                let rows = self.gather_into(batch, block.clone(), &mut rows)?;
+                let rows = self.block(batch, block.clone(), &mut buffer)?;
                 let mut products = Matrix::zeros(c, block.len());
-                matmul_add_slice(products.as_mut_slice(), 1.0, w.t(), rows)?;
+                rows.project_into(w, products.as_mut_slice())?;
                 results.extend(block.clone().map(|position| f(position, products.col_mut(position - block.start))));
-                matmul_add_here(&mut sum, 1.0, rows, products.rows(kept.clone()).t())?;
+                let delta = products.rows(kept.clone());
+                rows.accumulate_into(&mut sum, delta, |sum, rows, delta| matmul_add_here(sum, 1.0, rows, delta))?;
             }
             Ok((sum, results))
         };

@@ -21,7 +21,7 @@ use crate::operator::{FromFn, LinearOperator};
 use crate::problem::{OuterGradient, Problem};
 use crate::rng::Key;
 
-/// The settings of [`AidCg`].
+/// The method with its settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -92,30 +92,15 @@ impl Config {
     }
 }
 
-/// Approximate implicit differentiation with conjugate gradients.
-#[derive(Debug, Clone)]
-pub struct AidCg(Config);
-
-impl AidCg {
-    /// The registry name.
-    pub const NAME: &'static str = "aid-cg";
-
-    /// The method with these settings.
-    ///
-    /// # Errors
-    /// [`Error::Argument`](crate::Error::Argument) that names the setting.
-    pub fn new(config: Config) -> Result<Self> {
-        config.validate()?;
-        Ok(Self(config))
-    }
-}
+/// The registry name.
+pub(super) const NAME: &str = "aid-cg";
 
 /// The name of q in the state.
 const Q: &str = "q";
 
-impl Method for AidCg {
+impl Method for Config {
     fn name(&self) -> &'static str {
-        Self::NAME
+        NAME
     }
 
     fn init(&self, problem: &dyn Problem, _key: Key) -> Result<State> {
@@ -126,34 +111,33 @@ impl Method for AidCg {
     }
 
     fn step(&self, problem: &dyn Problem, state: &mut State, key: Key, observer: &mut dyn Observer) -> Result<Status> {
-        let Self(config) = self;
         let State { step, outer_var: v, inner_var: theta, memory, .. } = state;
         let n = problem.inner_samples();
 
-        let sgd = InnerSgd { steps: config.inner_steps, batch_size: config.batch_size };
-        let step_size = |k| config.inner_step_size.at(*step * config.inner_steps + k);
+        let sgd = InnerSgd { steps: self.inner_steps, batch_size: self.batch_size };
+        let step_size = |k| self.inner_step_size.at(*step * self.inner_steps + k);
         if !sgd.run(problem, v, theta, step_size, key, observer)? {
             return Ok(Status::Diverged { step: *step });
         }
 
         observer.phase(Phase::OuterGradient);
-        let outer = config.outer_batch_size.draw(problem.outer_samples(), key.named("outer"))?;
+        let outer = self.outer_batch_size.draw(problem.outer_samples(), key.named("outer"))?;
         let OuterGradient { theta: b, v: mut hypergradient } = problem.grad_outer(v, theta, outer.batch())?;
 
         observer.phase(Phase::InverseProduct);
-        let batch = config.hessian_samples.draw(n, key.named("hessian"))?;
+        let batch = self.hessian_samples.draw(n, key.named("hessian"))?;
         let hessian = FromFn::new(b.len(), |u: &[f64]| problem.hvp(v, theta, batch.batch(), u));
-        let (q, status) = config.corrected(&hessian, &b, memory.take(Q, b.len())?)?;
+        let (q, status) = self.corrected(&hessian, &b, memory.take(Q, b.len())?)?;
         note_solve(status, observer);
         if !q.iter().all(|x| x.is_finite()) {
             return Ok(Status::Diverged { step: *step });
         }
 
         observer.phase(Phase::CrossProduct);
-        let cross = config.cross_samples.draw(n, key.named("cross"))?;
+        let cross = self.cross_samples.draw(n, key.named("cross"))?;
         add_scaled("cross_vjp", -1.0, &problem.cross_vjp(v, theta, cross.batch(), &q)?, &mut hypergradient)?;
         memory.put(Q, q);
 
-        outer_step(*step, config.outer_step_size.at(*step), &hypergradient, v, observer)
+        outer_step(*step, self.outer_step_size.at(*step), &hypergradient, v, observer)
     }
 }

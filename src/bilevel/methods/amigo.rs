@@ -16,7 +16,7 @@ use crate::error::{Result, Status, check_count};
 use crate::problem::{OuterGradient, Problem};
 use crate::rng::Key;
 
-/// The settings of [`Amigo`].
+/// The method with its settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -62,27 +62,12 @@ impl Config {
     }
 }
 
-/// AmIGO.
-#[derive(Debug, Clone)]
-pub struct Amigo(Config);
+/// The registry name.
+pub(super) const NAME: &str = "amigo";
 
-impl Amigo {
-    /// The registry name.
-    pub const NAME: &'static str = "amigo";
-
-    /// The method with these settings.
-    ///
-    /// # Errors
-    /// [`Error::Argument`](crate::Error::Argument) that names the setting.
-    pub fn new(config: Config) -> Result<Self> {
-        config.validate()?;
-        Ok(Self(config))
-    }
-}
-
-impl Method for Amigo {
+impl Method for Config {
     fn name(&self) -> &'static str {
-        Self::NAME
+        NAME
     }
 
     fn init(&self, problem: &dyn Problem, _key: Key) -> Result<State> {
@@ -93,25 +78,24 @@ impl Method for Amigo {
     }
 
     fn step(&self, problem: &dyn Problem, state: &mut State, key: Key, observer: &mut dyn Observer) -> Result<Status> {
-        let Self(config) = self;
         let State { step, outer_var: v, inner_var: theta, memory, .. } = state;
         let (n, diverged) = (problem.inner_samples(), Status::Diverged { step: *step });
         let mut q = memory.take("q", problem.inner_dim())?;
 
-        let alpha = config.inner_step_size.at(*step);
-        let sgd = InnerSgd { steps: config.inner_steps, batch_size: config.batch_size };
+        let alpha = self.inner_step_size.at(*step);
+        let sgd = InnerSgd { steps: self.inner_steps, batch_size: self.batch_size };
         if !sgd.run(problem, v, theta, |_| alpha, key, observer)? {
             return Ok(diverged);
         }
 
         observer.phase(Phase::OuterGradient);
-        let outer = config.outer_batch_size.draw(problem.outer_samples(), key.named("outer"))?;
+        let outer = self.outer_batch_size.draw(problem.outer_samples(), key.named("outer"))?;
         let OuterGradient { theta: b, v: mut hypergradient } = problem.grad_outer(v, theta, outer.batch())?;
 
         observer.phase(Phase::InverseProduct);
-        let gamma = config.linear_step_size.unwrap_or(config.inner_step_size).at(*step);
-        for k in 0..config.linear_steps {
-            let batch = config.batch_size.draw(n, key.named("linear").child(k))?;
+        let gamma = self.linear_step_size.unwrap_or(self.inner_step_size).at(*step);
+        for k in 0..self.linear_steps {
+            let batch = self.batch_size.draw(n, key.named("linear").child(k))?;
             let product = problem.hvp(v, theta, batch.batch(), &q)?;
             add_scaled("hvp", -gamma, &product, &mut q)?;
             add_scaled("grad_outer.theta", gamma, &b, &mut q)?;
@@ -121,12 +105,12 @@ impl Method for Amigo {
         }
 
         observer.phase(Phase::CrossProduct);
-        let cross = config.batch_size.draw(n, key.named("cross"))?;
+        let cross = self.batch_size.draw(n, key.named("cross"))?;
         add_scaled("cross_vjp", -1.0, &problem.cross_vjp(v, theta, cross.batch(), &q)?, &mut hypergradient)?;
         memory.put("q", q);
 
         observer.phase(Phase::OuterStep);
-        add_scaled("hypergradient", -config.outer_step_size.at(*step), &hypergradient, v)?;
+        add_scaled("hypergradient", -self.outer_step_size.at(*step), &hypergradient, v)?;
         Ok(Status::Converged {})
     }
 }

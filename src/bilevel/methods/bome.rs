@@ -21,7 +21,7 @@ use crate::error::{Result, Status, check_count, check_len, check_positive};
 use crate::problem::{OuterGradient, Problem};
 use crate::rng::Key;
 
-/// The settings of [`Bome`].
+/// The method with its settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -68,27 +68,12 @@ impl Config {
     }
 }
 
-/// Bilevel optimization by a dynamic barrier.
-#[derive(Debug, Clone)]
-pub struct Bome(Config);
+/// The registry name.
+pub(super) const NAME: &str = "bome";
 
-impl Bome {
-    /// The registry name.
-    pub const NAME: &'static str = "bome";
-
-    /// The method with these settings.
-    ///
-    /// # Errors
-    /// [`Error::Argument`](crate::Error::Argument) that names the setting.
-    pub fn new(config: Config) -> Result<Self> {
-        config.validate()?;
-        Ok(Self(config))
-    }
-}
-
-impl Method for Bome {
+impl Method for Config {
     fn name(&self) -> &'static str {
-        Self::NAME
+        NAME
     }
 
     fn init(&self, problem: &dyn Problem, _key: Key) -> Result<State> {
@@ -97,23 +82,22 @@ impl Method for Bome {
     }
 
     fn step(&self, problem: &dyn Problem, state: &mut State, key: Key, observer: &mut dyn Observer) -> Result<Status> {
-        let Self(config) = self;
         let State { step, outer_var: v, inner_var: theta, .. } = state;
         let step = *step;
-        let alpha = config.inner_step_size.at(step);
+        let alpha = self.inner_step_size.at(step);
 
         let mut solution = theta.clone();
-        let sgd = InnerSgd { steps: config.inner_steps, batch_size: config.batch_size };
+        let sgd = InnerSgd { steps: self.inner_steps, batch_size: self.batch_size };
         if !sgd.run(problem, v, &mut solution, |_| alpha, key, observer)? {
             return Ok(Status::Diverged { step });
         }
 
         observer.phase(Phase::OuterGradient);
-        let outer = config.outer_batch_size.draw(problem.outer_samples(), key.named("outer"))?;
+        let outer = self.outer_batch_size.draw(problem.outer_samples(), key.named("outer"))?;
         let OuterGradient { theta: mut d_theta, v: mut d_v } = problem.grad_outer(v, theta, outer.batch())?;
 
         observer.phase(Phase::CrossProduct);
-        let batch = config.batch_size.draw(problem.inner_samples(), key.named("barrier"))?;
+        let batch = self.batch_size.draw(problem.inner_samples(), key.named("barrier"))?;
         let q_theta = problem.grad_inner(v, theta, batch.batch())?;
         let mut q_v = problem.grad_v(v, theta, batch.batch())?;
         add_scaled("grad_v", -1.0, &problem.grad_v(v, &solution, batch.batch())?, &mut q_v)?;
@@ -121,7 +105,7 @@ impl Method for Bome {
         check_len("grad_inner", q_theta.len(), d_theta.len())?;
         check_len("grad_v", q_v.len(), d_v.len())?;
         let squared_norm = dot(&q_theta, &q_theta) + dot(&q_v, &q_v);
-        let lambda = config.multiplier(squared_norm, dot(&d_theta, &q_theta) + dot(&d_v, &q_v));
+        let lambda = self.multiplier(squared_norm, dot(&d_theta, &q_theta) + dot(&d_v, &q_v));
         add_scaled("grad_inner", lambda, &q_theta, &mut d_theta)?;
         add_scaled("grad_v", lambda, &q_v, &mut d_v)?;
 
@@ -129,6 +113,6 @@ impl Method for Bome {
         if !descend("grad_inner", alpha, &d_theta, theta)? {
             return Ok(Status::Diverged { step });
         }
-        outer_step(step, config.outer_step_size.at(step), &d_v, v, observer)
+        outer_step(step, self.outer_step_size.at(step), &d_v, v, observer)
     }
 }

@@ -18,7 +18,7 @@ use crate::error::{Result, Status, check_count};
 use crate::problem::Problem;
 use crate::rng::Key;
 
-/// The settings of [`Bsa`].
+/// The method with its settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -65,27 +65,12 @@ impl Config {
     }
 }
 
-/// Bilevel stochastic approximation.
-#[derive(Debug, Clone)]
-pub struct Bsa(Config);
+/// The registry name.
+pub(super) const NAME: &str = "bsa";
 
-impl Bsa {
-    /// The registry name.
-    pub const NAME: &'static str = "bsa";
-
-    /// The method with these settings.
-    ///
-    /// # Errors
-    /// [`Error::Argument`](crate::Error::Argument) that names the setting.
-    pub fn new(config: Config) -> Result<Self> {
-        config.validate()?;
-        Ok(Self(config))
-    }
-}
-
-impl Method for Bsa {
+impl Method for Config {
     fn name(&self) -> &'static str {
-        Self::NAME
+        NAME
     }
 
     fn init(&self, problem: &dyn Problem, _key: Key) -> Result<State> {
@@ -94,25 +79,24 @@ impl Method for Bsa {
     }
 
     fn step(&self, problem: &dyn Problem, state: &mut State, key: Key, observer: &mut dyn Observer) -> Result<Status> {
-        let Self(config) = self;
         let State { step, outer_var: v, inner_var: theta, .. } = state;
         let step = *step;
 
-        let sgd = InnerSgd { steps: config.inner_steps, batch_size: config.batch_size };
-        if !sgd.run(problem, v, theta, |_| config.inner_step_size.at(step), key, observer)? {
+        let sgd = InnerSgd { steps: self.inner_steps, batch_size: self.batch_size };
+        if !sgd.run(problem, v, theta, |_| self.inner_step_size.at(step), key, observer)? {
             return Ok(Status::Diverged { step });
         }
 
         let series = SeriesEstimator {
-            factors: config.linear_steps,
+            factors: self.linear_steps,
             terms: Terms::OneDrawn,
-            step_size: config.linear_step_size.map_or(config.inner_step_size.initial, |size| size.at(step)),
-            batch_size: config.batch_size,
-            outer_batch_size: config.outer_batch_size,
+            step_size: self.linear_step_size.map_or(self.inner_step_size.initial, |size| size.at(step)),
+            batch_size: self.batch_size,
+            outer_batch_size: self.outer_batch_size,
         };
         let Some(hypergradient) = series.hypergradient(problem, (v, theta), key, observer)? else {
             return Ok(Status::Diverged { step });
         };
-        outer_step(step, config.outer_step_size.at(step), &hypergradient, v, observer)
+        outer_step(step, self.outer_step_size.at(step), &hypergradient, v, observer)
     }
 }

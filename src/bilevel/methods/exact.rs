@@ -16,7 +16,7 @@ use crate::problem::{OuterGradient, Problem};
 use crate::rng::Key;
 use crate::samples::Batch;
 
-/// The settings of [`Exact`]; as in NHGD.
+/// The method with its settings, named as in NHGD.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -61,27 +61,12 @@ impl Config {
     }
 }
 
-/// Inner SGD with exact hypergradients.
-#[derive(Debug, Clone)]
-pub struct Exact(Config);
+/// The registry name.
+pub(super) const NAME: &str = "exact";
 
-impl Exact {
-    /// The registry name.
-    pub const NAME: &'static str = "exact";
-
-    /// The method with these settings.
-    ///
-    /// # Errors
-    /// [`Error::Argument`](crate::Error::Argument) that names the setting.
-    pub fn new(config: Config) -> Result<Self> {
-        config.validate()?;
-        Ok(Self(config))
-    }
-}
-
-impl Method for Exact {
+impl Method for Config {
     fn name(&self) -> &'static str {
-        Self::NAME
+        NAME
     }
 
     fn init(&self, problem: &dyn Problem, _key: Key) -> Result<State> {
@@ -90,11 +75,10 @@ impl Method for Exact {
     }
 
     fn step(&self, problem: &dyn Problem, state: &mut State, key: Key, observer: &mut dyn Observer) -> Result<Status> {
-        let Self(config) = self;
         let State { step, outer_var: v, inner_var: theta, .. } = state;
 
-        let sgd = InnerSgd { steps: config.inner_steps, batch_size: config.batch_size };
-        let step_size = |k| config.inner_step_size.at(*step * config.inner_steps + k);
+        let sgd = InnerSgd { steps: self.inner_steps, batch_size: self.batch_size };
+        let step_size = |k| self.inner_step_size.at(*step * self.inner_steps + k);
         if !sgd.run(problem, v, theta, step_size, key, observer)? {
             return Ok(Status::Diverged { step: *step });
         }
@@ -103,11 +87,11 @@ impl Method for Exact {
         let OuterGradient { theta: b, v: mut hypergradient } = problem.grad_outer(v, theta, Batch::All)?;
 
         observer.phase(Phase::InverseProduct);
-        let q = if problem.inner_dim() <= config.max_dense_dim {
+        let q = if problem.inner_dim() <= self.max_dense_dim {
             exact_inverse_hvp(problem, v, theta, &b)?
         } else {
             let hessian = FromFn::new(problem.inner_dim(), |u: &[f64]| problem.hvp(v, theta, Batch::All, u));
-            let options = SolveOptions { tolerance: config.tolerance, max_iterations: MAX_PRODUCTS };
+            let options = SolveOptions { tolerance: self.tolerance, max_iterations: MAX_PRODUCTS };
             let report = conjugate_gradients(&hessian, &b, options)?;
             if !report.status.is_converged() {
                 return Ok(report.status);
@@ -119,7 +103,7 @@ impl Method for Exact {
         add_scaled("cross_vjp", -1.0, &problem.cross_vjp(v, theta, Batch::All, &q)?, &mut hypergradient)?;
 
         observer.phase(Phase::OuterStep);
-        add_scaled("hypergradient", -config.outer_step_size.at(*step), &hypergradient, v)?;
+        add_scaled("hypergradient", -self.outer_step_size.at(*step), &hypergradient, v)?;
         Ok(Status::Converged {})
     }
 }

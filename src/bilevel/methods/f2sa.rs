@@ -20,7 +20,7 @@ use crate::error::{Result, Status, check_count, check_nonnegative, check_positiv
 use crate::problem::Problem;
 use crate::rng::Key;
 
-/// The settings of [`F2sa`].
+/// The method with its settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -70,30 +70,15 @@ impl Config {
     }
 }
 
-/// The fully first-order stochastic approximation.
-#[derive(Debug, Clone)]
-pub struct F2sa(Config);
-
-impl F2sa {
-    /// The registry name.
-    pub const NAME: &'static str = "f2sa";
-
-    /// The method with these settings.
-    ///
-    /// # Errors
-    /// [`Error::Argument`](crate::Error::Argument) that names the setting.
-    pub fn new(config: Config) -> Result<Self> {
-        config.validate()?;
-        Ok(Self(config))
-    }
-}
+/// The registry name.
+pub(super) const NAME: &str = "f2sa";
 
 /// The name of y in the state.
 const PENALIZED: &str = "penalized inner_var";
 
-impl Method for F2sa {
+impl Method for Config {
     fn name(&self) -> &'static str {
-        Self::NAME
+        NAME
     }
 
     fn init(&self, problem: &dyn Problem, _key: Key) -> Result<State> {
@@ -104,18 +89,17 @@ impl Method for F2sa {
     }
 
     fn step(&self, problem: &dyn Problem, state: &mut State, key: Key, observer: &mut dyn Observer) -> Result<Status> {
-        let Self(config) = self;
         let State { step, outer_var: v, inner_var: z, memory, .. } = state;
         let step = *step;
         let mut y = memory.take(PENALIZED, z.len())?;
-        let lambda = config.multiplier * (1.0 + step as f64).powf(config.multiplier_power);
-        let gamma = config.inner_step_size.at(step);
-        let alpha = config.penalized_step_size.map_or(gamma / (2.0 * lambda), |size| size.at(step));
-        let inner = |key: Key| config.batch_size.draw(problem.inner_samples(), key);
-        let outer = |key: Key| config.outer_batch_size.draw(problem.outer_samples(), key);
+        let lambda = self.multiplier * (1.0 + step as f64).powf(self.multiplier_power);
+        let gamma = self.inner_step_size.at(step);
+        let alpha = self.penalized_step_size.map_or(gamma / (2.0 * lambda), |size| size.at(step));
+        let inner = |key: Key| self.batch_size.draw(problem.inner_samples(), key);
+        let outer = |key: Key| self.outer_batch_size.draw(problem.outer_samples(), key);
 
         observer.phase(Phase::InnerStep);
-        for k in 0..config.inner_steps {
+        for k in 0..self.inner_steps {
             let key = key.named("inner").child(k);
             let gradient = problem.grad_inner(v, z, inner(key.named("batch"))?.batch())?;
             let mut penalized = problem.grad_outer(v, &y, outer(key.named("outer"))?.batch())?.theta;
@@ -134,6 +118,6 @@ impl Method for F2sa {
         add_scaled("grad_v", -lambda, &problem.grad_v(v, z, lower.batch())?, &mut direction)?;
         memory.put(PENALIZED, y);
 
-        outer_step(step, config.outer_step_size.at(step), &direction, v, observer)
+        outer_step(step, self.outer_step_size.at(step), &direction, v, observer)
     }
 }

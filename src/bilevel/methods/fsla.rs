@@ -20,7 +20,7 @@ use crate::problem::Problem;
 use crate::rng::Key;
 use crate::samples::Batch;
 
-/// The settings of [`Fsla`].
+/// The method with its settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -67,23 +67,8 @@ impl Config {
     }
 }
 
-/// The fully single loop algorithm.
-#[derive(Debug, Clone)]
-pub struct Fsla(Config);
-
-impl Fsla {
-    /// The registry name.
-    pub const NAME: &'static str = "fsla";
-
-    /// The method with these settings.
-    ///
-    /// # Errors
-    /// [`Error::Argument`] that names the setting.
-    pub fn new(config: Config) -> Result<Self> {
-        config.validate()?;
-        Ok(Self(config))
-    }
-}
+/// The registry name.
+pub(super) const NAME: &str = "fsla";
 
 /// q, v_− and d in the state.
 const Q: &str = "q";
@@ -100,9 +85,9 @@ fn estimate(problem: &dyn Problem, v: &[f64], theta: &[f64], q: &[f64], (inner, 
     Ok(h)
 }
 
-impl Method for Fsla {
+impl Method for Config {
     fn name(&self) -> &'static str {
-        Self::NAME
+        NAME
     }
 
     fn init(&self, problem: &dyn Problem, _key: Key) -> Result<State> {
@@ -115,17 +100,16 @@ impl Method for Fsla {
     }
 
     fn step(&self, problem: &dyn Problem, state: &mut State, key: Key, observer: &mut dyn Observer) -> Result<Status> {
-        let Self(config) = self;
         let State { step, outer_var: v, inner_var: theta, memory, .. } = state;
         let step = *step;
         let (earlier_q, earlier_v) = (memory.take(Q, theta.len())?, memory.take(EARLIER, v.len())?);
-        let inner = |purpose| config.batch_size.draw(problem.inner_samples(), key.named(purpose));
-        let outer = |purpose| config.outer_batch_size.draw(problem.outer_samples(), key.named(purpose));
+        let inner = |purpose| self.batch_size.draw(problem.inner_samples(), key.named(purpose));
+        let outer = |purpose| self.outer_batch_size.draw(problem.outer_samples(), key.named(purpose));
 
         observer.phase(Phase::InnerStep);
         let earlier_theta = theta.clone();
         let gradient = problem.grad_inner(v, theta, inner("inner")?.batch())?;
-        if !descend("grad_inner", config.inner_step_size.at(step), &gradient, theta)? {
+        if !descend("grad_inner", self.inner_step_size.at(step), &gradient, theta)? {
             return Ok(Status::Diverged { step });
         }
 
@@ -136,7 +120,7 @@ impl Method for Fsla {
         let mut residual = problem.hvp(v, theta, inner("hessian")?.batch(), &earlier_q)?;
         add_scaled("grad_outer", -1.0, &b, &mut residual)?;
         let mut q = earlier_q.clone();
-        if !descend("hvp", config.linear_step_size.unwrap_or(config.inner_step_size).at(step), &residual, &mut q)? {
+        if !descend("hvp", self.linear_step_size.unwrap_or(self.inner_step_size).at(step), &residual, &mut q)? {
             return Ok(Status::Diverged { step });
         }
 
@@ -148,12 +132,12 @@ impl Method for Fsla {
         // Before the first step there is no direction to correct.
         if step > 0 {
             add_scaled("direction", -1.0, &estimate(problem, &earlier_v, &earlier_theta, &earlier_q, samples)?, &mut last)?;
-            add_scaled("direction", 1.0 - config.momentum.at(step), &last, &mut direction)?;
+            add_scaled("direction", 1.0 - self.momentum.at(step), &last, &mut direction)?;
         }
 
         memory.put(Q, q);
         memory.put(EARLIER, v.clone());
-        let status = outer_step(step, config.outer_step_size.at(step), &direction, v, observer);
+        let status = outer_step(step, self.outer_step_size.at(step), &direction, v, observer);
         memory.put(DIRECTION, direction);
         status
     }

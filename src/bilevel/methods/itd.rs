@@ -25,7 +25,7 @@ use crate::error::{Error, Result, Status, check_count};
 use crate::problem::{OuterGradient, Problem};
 use crate::rng::Key;
 
-/// The settings of [`Itd`].
+/// The method with its settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -76,9 +76,8 @@ impl Config {
     }
 }
 
-/// Iterative differentiation in reverse mode.
-#[derive(Debug, Clone)]
-pub struct Itd(Config);
+/// The registry name.
+pub(super) const NAME: &str = "itd";
 
 /// One inner step as it was taken, for the way back.
 struct Taken {
@@ -87,29 +86,16 @@ struct Taken {
     size: f64,
 }
 
-impl Itd {
-    /// The registry name.
-    pub const NAME: &'static str = "itd";
-
-    /// The method with these settings.
-    ///
-    /// # Errors
-    /// [`Error::Argument`] that names the setting.
-    pub fn new(config: Config) -> Result<Self> {
-        config.validate()?;
-        Ok(Self(config))
-    }
-
+impl Config {
     /// K inner steps, of which the last U are kept. `None` where θ left the finite numbers.
     fn forward(&self, problem: &dyn Problem, state: &mut State, key: Key) -> Result<Option<Vec<Taken>>> {
-        let Self(config) = self;
         let State { step, outer_var: v, inner_var: theta, .. } = state;
-        let steps = config.inner_steps;
-        let first = steps - config.unrolled_steps.unwrap_or(steps);
+        let steps = self.inner_steps;
+        let first = steps - self.unrolled_steps.unwrap_or(steps);
         let mut taken = Vec::new();
         for k in 0..steps {
-            let batch = config.batch_size.draw(problem.inner_samples(), key.named("inner").child(k).named("batch"))?;
-            let size = config.inner_step_size.at(*step * steps + k);
+            let batch = self.batch_size.draw(problem.inner_samples(), key.named("inner").child(k).named("batch"))?;
+            let size = self.inner_step_size.at(*step * steps + k);
             let gradient = problem.grad_inner(v, theta, batch.batch())?;
             if k >= first {
                 taken.push(Taken { theta: theta.clone(), batch, size });
@@ -122,9 +108,9 @@ impl Itd {
     }
 }
 
-impl Method for Itd {
+impl Method for Config {
     fn name(&self) -> &'static str {
-        Self::NAME
+        NAME
     }
 
     fn init(&self, problem: &dyn Problem, _key: Key) -> Result<State> {
@@ -133,9 +119,8 @@ impl Method for Itd {
     }
 
     fn step(&self, problem: &dyn Problem, state: &mut State, key: Key, observer: &mut dyn Observer) -> Result<Status> {
-        let Self(config) = self;
         let diverged = Status::Diverged { step: state.step };
-        if config.inner_start == Start::Cold {
+        if self.inner_start == Start::Cold {
             state.inner_var = problem.initial().1;
         }
         observer.phase(Phase::InnerStep);
@@ -145,7 +130,7 @@ impl Method for Itd {
         let State { step, outer_var: v, inner_var: theta, .. } = state;
 
         observer.phase(Phase::OuterGradient);
-        let outer = config.outer_batch_size.draw(problem.outer_samples(), key.named("outer"))?;
+        let outer = self.outer_batch_size.draw(problem.outer_samples(), key.named("outer"))?;
         let OuterGradient { theta: mut p, v: mut hypergradient } = problem.grad_outer(v, theta, outer.batch())?;
 
         for (left, Taken { theta, batch, size }) in taken.iter().enumerate().rev() {
@@ -157,6 +142,6 @@ impl Method for Itd {
             }
         }
 
-        outer_step(*step, config.outer_step_size.at(*step), &hypergradient, v, observer)
+        outer_step(*step, self.outer_step_size.at(*step), &hypergradient, v, observer)
     }
 }

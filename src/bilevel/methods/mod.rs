@@ -50,9 +50,9 @@ pub use vrbo::Config as VrboConfig;
 use super::{Method, Observer, Phase, State};
 use crate::error::Result;
 
-/// Declares the registry: for each method its variant, its type and its one-line description.
+/// Declares the registry: for each method its variant, its module and its one-line description. A method is its settings.
 macro_rules! methods {
-    ($($variant:ident($module:ident::$method:ident): $about:literal;)*) => {
+    ($($variant:ident($module:ident): $about:literal;)*) => {
         /// The configuration of a method.
         #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
         #[serde(rename_all = "kebab-case")]
@@ -62,12 +62,12 @@ macro_rules! methods {
 
         impl MethodConfig {
             /// Name and description of every method.
-            pub const REGISTRY: &'static [(&'static str, &'static str)] = &[$(($module::$method::NAME, $about)),*];
+            pub const REGISTRY: &'static [(&'static str, &'static str)] = &[$(($module::NAME, $about)),*];
 
             /// The method's default settings.
             pub fn default_of(name: &str) -> Option<Self> {
                 match name {
-                    $($module::$method::NAME => Some(Self::$variant($module::Config::default())),)*
+                    $($module::NAME => Some(Self::$variant($module::Config::default())),)*
                     _ => None,
                 }
             }
@@ -85,30 +85,31 @@ macro_rules! methods {
             /// # Errors
             /// As [`validate`](Self::validate).
             pub fn build(&self) -> Result<Box<dyn Method>> {
-                match self { $(Self::$variant(config) => Ok(Box::new($module::$method::new(config.clone())?)),)* }
+                self.validate()?;
+                match self { $(Self::$variant(config) => Ok(Box::new(config.clone())),)* }
             }
         }
     };
 }
 
 methods! {
-    Nhgd(nhgd::Nhgd): "natural hypergradient descent: an inverse Fisher sketch updated alongside the inner SGD";
-    Exact(exact::Exact): "the same inner SGD with a dense Hessian solve at each outer step: the reference";
-    NhgdPcg(nhgd_pcg::NhgdPcg): "NHGD whose sketch preconditions conjugate gradients on exact Hessian products";
-    Soba(soba::Soba): "SOBA (Dagréou et al. 2022): v, θ and the linear system's variable change together, by SGD";
-    Saba(saba::Saba): "SABA (Dagréou et al. 2022): SOBA with SAGA's tables of every sample's terms";
-    Srba(srba::Srba): "SRBA (Dagréou et al. 2023): SOBA with recursive differences and periodic full passes (SARAH)";
-    Amigo(amigo::Amigo): "AmIGO (Arbel & Mairal 2022): SGD loops on θ and on a warm-started linear system";
-    Stocbio(stocbio::Stocbio): "stocBiO (Ji et al. 2021): inner SGD, and Neumann's series with a fresh batch for each factor";
-    Mrbo(mrbo::Mrbo): "MRBO (Yang et al. 2021): one loop with recursive momentum (STORM), Neumann's series";
-    Vrbo(vrbo::Vrbo): "VRBO (Yang et al. 2021): recursive differences with periodic full passes (SPIDER), Neumann's series";
-    Sustain(sustain::Sustain): "SUSTAIN (Khanduri et al. 2021): one loop with double momentum, Neumann's series cut at random";
-    Bsa(bsa::Bsa): "BSA (Ghadimi & Wang 2018): inner SGD, then Neumann's series cut at random";
-    Ttsa(ttsa::Ttsa): "TTSA (Hong et al. 2020): one inner step, Neumann's series cut at random, two time scales";
-    Fsla(fsla::Fsla): "FSLA (Li et al. 2022): one step each on θ and the linear system, momentum on v";
-    F2sa(f2sa::F2sa): "F2SA (Kwon et al. 2023): first-order, the inner problem as a growing penalty";
-    Bome(bome::Bome): "BOME (Liu et al. 2022): first-order descent on f under a dynamic barrier for the inner problem";
-    Pzobo(pzobo::Pzobo): "PZOBO (Sow et al. 2022): the inner loop's Jacobian from differences along Gaussian directions";
-    AidCg(aid_cg::AidCg): "AID-CG: inner SGD, then conjugate gradients on Hessian products, warm-started";
-    Itd(itd::Itd): "ITD: backwards through the inner steps, all or the last few";
+    Nhgd(nhgd): "natural hypergradient descent: an inverse Fisher sketch updated alongside the inner SGD";
+    Exact(exact): "the same inner SGD with a dense Hessian solve at each outer step: the reference";
+    NhgdPcg(nhgd_pcg): "NHGD whose sketch preconditions conjugate gradients on exact Hessian products";
+    Soba(soba): "SOBA (Dagréou et al. 2022): v, θ and the linear system's variable change together, by SGD";
+    Saba(saba): "SABA (Dagréou et al. 2022): SOBA with SAGA's tables of every sample's terms";
+    Srba(srba): "SRBA (Dagréou et al. 2023): SOBA with recursive differences and periodic full passes (SARAH)";
+    Amigo(amigo): "AmIGO (Arbel & Mairal 2022): SGD loops on θ and on a warm-started linear system";
+    Stocbio(stocbio): "stocBiO (Ji et al. 2021): inner SGD, and Neumann's series with a fresh batch for each factor";
+    Mrbo(mrbo): "MRBO (Yang et al. 2021): one loop with recursive momentum (STORM), Neumann's series";
+    Vrbo(vrbo): "VRBO (Yang et al. 2021): recursive differences with periodic full passes (SPIDER), Neumann's series";
+    Sustain(sustain): "SUSTAIN (Khanduri et al. 2021): one loop with double momentum, Neumann's series cut at random";
+    Bsa(bsa): "BSA (Ghadimi & Wang 2018): inner SGD, then Neumann's series cut at random";
+    Ttsa(ttsa): "TTSA (Hong et al. 2020): one inner step, Neumann's series cut at random, two time scales";
+    Fsla(fsla): "FSLA (Li et al. 2022): one step each on θ and the linear system, momentum on v";
+    F2sa(f2sa): "F2SA (Kwon et al. 2023): first-order, the inner problem as a growing penalty";
+    Bome(bome): "BOME (Liu et al. 2022): first-order descent on f under a dynamic barrier for the inner problem";
+    Pzobo(pzobo): "PZOBO (Sow et al. 2022): the inner loop's Jacobian from differences along Gaussian directions";
+    AidCg(aid_cg): "AID-CG: inner SGD, then conjugate gradients on Hessian products, warm-started";
+    Itd(itd): "ITD: backwards through the inner steps, all or the last few";
 }

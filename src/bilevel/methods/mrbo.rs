@@ -18,7 +18,7 @@ use crate::error::{Result, Status, check_count};
 use crate::problem::Problem;
 use crate::rng::Key;
 
-/// The settings of [`Mrbo`].
+/// The method with its settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -65,27 +65,12 @@ impl Config {
     }
 }
 
-/// MRBO.
-#[derive(Debug, Clone)]
-pub struct Mrbo(Config);
+/// The registry name.
+pub(super) const NAME: &str = "mrbo";
 
-impl Mrbo {
-    /// The registry name.
-    pub const NAME: &'static str = "mrbo";
-
-    /// The method with these settings.
-    ///
-    /// # Errors
-    /// [`Error::Argument`](crate::Error::Argument) that names the setting.
-    pub fn new(config: Config) -> Result<Self> {
-        config.validate()?;
-        Ok(Self(config))
-    }
-}
-
-impl Method for Mrbo {
+impl Method for Config {
     fn name(&self) -> &'static str {
-        Self::NAME
+        NAME
     }
 
     fn init(&self, problem: &dyn Problem, _key: Key) -> Result<State> {
@@ -93,17 +78,16 @@ impl Method for Mrbo {
     }
 
     fn step(&self, problem: &dyn Problem, state: &mut State, key: Key, observer: &mut dyn Observer) -> Result<Status> {
-        let Self(config) = self;
         let k = state.step;
         let estimator = SeriesEstimator {
-            batch_size: config.batch_size,
-            outer_batch_size: config.outer_batch_size,
-            factors: config.linear_steps,
+            batch_size: self.batch_size,
+            outer_batch_size: self.outer_batch_size,
+            factors: self.linear_steps,
             terms: Terms::All,
-            step_size: config.linear_step_size.unwrap_or(StepSize::constant(config.inner_step_size.initial)).at(k),
+            step_size: self.linear_step_size.unwrap_or(StepSize::constant(self.inner_step_size.initial)).at(k),
         };
-        let step_sizes = (config.inner_step_size.at(k), config.outer_step_size.at(k));
-        DoubleMomentum { batch_size: config.batch_size, estimator, momentum: config.momentum.at(k), step_sizes }
+        let step_sizes = (self.inner_step_size.at(k), self.outer_step_size.at(k));
+        DoubleMomentum { batch_size: self.batch_size, estimator, momentum: self.momentum.at(k), step_sizes }
             .step(problem, state, key, observer)
     }
 }

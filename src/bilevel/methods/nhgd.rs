@@ -17,7 +17,7 @@ use crate::model::FisherKind;
 use crate::problem::{OuterGradient, Problem};
 use crate::rng::Key;
 
-/// The settings of [`Nhgd`].
+/// The method with its settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -109,23 +109,8 @@ impl Config {
     }
 }
 
-/// Natural hypergradient descent.
-#[derive(Debug, Clone)]
-pub struct Nhgd(Config);
-
-impl Nhgd {
-    /// The registry name.
-    pub const NAME: &'static str = "nhgd";
-
-    /// The method with these settings.
-    ///
-    /// # Errors
-    /// [`Error::Argument`] that names the setting.
-    pub fn new(config: Config) -> Result<Self> {
-        config.validate()?;
-        Ok(Self(config))
-    }
-}
+/// The registry name.
+pub(super) const NAME: &str = "nhgd";
 
 /// Where an inner loop ended, its curvature included.
 pub(super) struct Fitted<'a> {
@@ -197,29 +182,28 @@ impl Config {
     }
 }
 
-impl Method for Nhgd {
+impl Method for Config {
     fn name(&self) -> &'static str {
-        Self::NAME
+        NAME
     }
 
     fn init(&self, problem: &dyn Problem, key: Key) -> Result<State> {
-        self.0.start(problem, key)
+        self.start(problem, key)
     }
 
     fn step(&self, problem: &dyn Problem, state: &mut State, key: Key, observer: &mut dyn Observer) -> Result<Status> {
-        let Self(config) = self;
         let step = state.step;
-        let Some(Fitted { v, theta, curvature }) = config.inner_loop(problem, state, key, observer)? else {
+        let Some(Fitted { v, theta, curvature }) = self.inner_loop(problem, state, key, observer)? else {
             return Ok(Status::Diverged { step });
         };
 
         observer.phase(Phase::OuterGradient);
-        let outer = config.outer_batch_size.draw(problem.outer_samples(), key.named("outer"))?;
+        let outer = self.outer_batch_size.draw(problem.outer_samples(), key.named("outer"))?;
         let OuterGradient { theta: b, v: mut hypergradient } = problem.grad_outer(v, theta, outer.batch())?;
 
         observer.phase(Phase::InverseProduct);
         let (approximation, known) = (curvature.approximate()?, problem.known_curvature(v)?);
-        let (damping, q) = match config.damping {
+        let (damping, q) = match self.damping {
             Damping::Fixed(damping) => (damping, approximation.solve(&known.plus(damping)?, &b)?),
             auto @ Damping::Auto { .. } => {
                 let (damping, certified) = DampedSolver::new(&*approximation, known, None)?.solve(&b, auto)?;
@@ -229,9 +213,9 @@ impl Method for Nhgd {
         observer.damping(damping);
 
         observer.phase(Phase::CrossProduct);
-        let cross = config.cross_samples.draw(problem.inner_samples(), key.named("cross"))?;
+        let cross = self.cross_samples.draw(problem.inner_samples(), key.named("cross"))?;
         add_scaled("cross_vjp", -1.0, &problem.cross_vjp(v, theta, cross.batch(), &q)?, &mut hypergradient)?;
 
-        outer_step(step, config.outer_step_size.at(step), &hypergradient, v, observer)
+        outer_step(step, self.outer_step_size.at(step), &hypergradient, v, observer)
     }
 }

@@ -23,7 +23,7 @@ use crate::operator::FromFn;
 use crate::problem::{OuterGradient, Problem};
 use crate::rng::Key;
 
-/// The settings of [`NhgdPcg`]: those of NHGD, and of the solve.
+/// The method with its settings: those of NHGD, and of the solve.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -119,46 +119,20 @@ impl Config {
     }
 }
 
-/// Natural hypergradient descent whose sketch is a preconditioner.
-#[derive(Debug, Clone)]
-pub struct NhgdPcg {
-    nhgd: nhgd::Config,
-    damping: f64,
-    hessian_samples: SampleCount,
-    options: PcgOptions,
-}
+/// The registry name.
+pub(super) const NAME: &str = "nhgd-pcg";
 
-impl NhgdPcg {
-    /// The registry name.
-    pub const NAME: &'static str = "nhgd-pcg";
-
-    /// The method with these settings.
-    ///
-    /// # Errors
-    /// [`Error::Argument`] that names the setting.
-    pub fn new(config: Config) -> Result<Self> {
-        config.validate()?;
-        let solve = SolveOptions { tolerance: config.tolerance, max_iterations: config.max_products - 1 };
-        Ok(Self {
-            nhgd: config.nhgd(),
-            damping: config.damping,
-            hessian_samples: config.hessian_samples,
-            options: PcgOptions { solve, trial_products: 0, ..PcgOptions::default() },
-        })
-    }
-}
-
-impl Method for NhgdPcg {
+impl Method for Config {
     fn name(&self) -> &'static str {
-        Self::NAME
+        NAME
     }
 
     fn init(&self, problem: &dyn Problem, key: Key) -> Result<State> {
-        self.nhgd.start(problem, key)
+        self.nhgd().start(problem, key)
     }
 
     fn step(&self, problem: &dyn Problem, state: &mut State, key: Key, observer: &mut dyn Observer) -> Result<Status> {
-        let (config, step, n) = (&self.nhgd, state.step, problem.inner_samples());
+        let (config, step, n) = (self.nhgd(), state.step, problem.inner_samples());
         let Some(Fitted { v, theta, curvature }) = config.inner_loop(problem, state, key, observer)? else {
             return Ok(Status::Diverged { step });
         };
@@ -172,7 +146,9 @@ impl Method for NhgdPcg {
         let preconditioner = approximation.inverse(&known)?;
         let batch = self.hessian_samples.draw(n, key.named("hessian"))?;
         let hessian = FromFn::new(b.len(), |u: &[f64]| problem.hvp(v, theta, batch.batch(), u));
-        let solve = preconditioned_conjugate_gradients(&hessian, preconditioner.as_ref(), &b, self.options)?.solve;
+        let solve = SolveOptions { tolerance: self.tolerance, max_iterations: self.max_products - 1 };
+        let options = PcgOptions { solve, trial_products: 0, ..PcgOptions::default() };
+        let solve = preconditioned_conjugate_gradients(&hessian, preconditioner.as_ref(), &b, options)?.solve;
         note_solve(solve.status, observer);
         let q = if solve.iterations > 0 { solve.solution } else { preconditioner.apply(&b)? };
 

@@ -20,7 +20,7 @@ use crate::error::{Result, Status, check_count, check_len, check_positive};
 use crate::problem::{OuterGradient, Problem};
 use crate::rng::Key;
 
-/// The settings of [`Pzobo`].
+/// The method with its settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -66,27 +66,12 @@ impl Config {
     }
 }
 
-/// The partial zeroth-order-like bilevel optimizer.
-#[derive(Debug, Clone)]
-pub struct Pzobo(Config);
+/// The registry name.
+pub(super) const NAME: &str = "pzobo";
 
-impl Pzobo {
-    /// The registry name.
-    pub const NAME: &'static str = "pzobo";
-
-    /// The method with these settings.
-    ///
-    /// # Errors
-    /// [`Error::Argument`](crate::Error::Argument) that names the setting.
-    pub fn new(config: Config) -> Result<Self> {
-        config.validate()?;
-        Ok(Self(config))
-    }
-}
-
-impl Method for Pzobo {
+impl Method for Config {
     fn name(&self) -> &'static str {
-        Self::NAME
+        NAME
     }
 
     fn init(&self, problem: &dyn Problem, _key: Key) -> Result<State> {
@@ -95,11 +80,10 @@ impl Method for Pzobo {
     }
 
     fn step(&self, problem: &dyn Problem, state: &mut State, key: Key, observer: &mut dyn Observer) -> Result<Status> {
-        let Self(config) = self;
         let State { step, outer_var: v, inner_var: theta, .. } = state;
         let step = *step;
-        let sgd = InnerSgd { steps: config.inner_steps, batch_size: config.batch_size };
-        let step_size = |k| config.inner_step_size.at(step * config.inner_steps + k);
+        let sgd = InnerSgd { steps: self.inner_steps, batch_size: self.batch_size };
+        let step_size = |k| self.inner_step_size.at(step * self.inner_steps + k);
 
         let start = theta.clone();
         if !sgd.run(problem, v, theta, step_size, key, observer)? {
@@ -107,23 +91,23 @@ impl Method for Pzobo {
         }
 
         observer.phase(Phase::OuterGradient);
-        let outer = config.outer_batch_size.draw(problem.outer_samples(), key.named("outer"))?;
+        let outer = self.outer_batch_size.draw(problem.outer_samples(), key.named("outer"))?;
         let OuterGradient { theta: b, v: mut hypergradient } = problem.grad_outer(v, theta, outer.batch())?;
         check_len("grad_outer", b.len(), theta.len())?;
         check_len("grad_outer", hypergradient.len(), v.len())?;
 
-        for j in 0..config.directions {
+        for j in 0..self.directions {
             let direction = key.named("direction").child(j).stream().normals(v.len());
             let (mut moved_v, mut moved) = (v.clone(), start.clone());
-            axpy(config.smoothing, &direction, &mut moved_v);
+            axpy(self.smoothing, &direction, &mut moved_v);
             // The same key, hence the same batches.
             if !sgd.run(problem, &moved_v, &mut moved, step_size, key, observer)? {
                 return Ok(Status::Diverged { step });
             }
-            let derivative = dot(&difference(&moved, theta), &b) / config.smoothing;
-            axpy(derivative / config.directions as f64, &direction, &mut hypergradient);
+            let derivative = dot(&difference(&moved, theta), &b) / self.smoothing;
+            axpy(derivative / self.directions as f64, &direction, &mut hypergradient);
         }
 
-        outer_step(step, config.outer_step_size.at(step), &hypergradient, v, observer)
+        outer_step(step, self.outer_step_size.at(step), &hypergradient, v, observer)
     }
 }

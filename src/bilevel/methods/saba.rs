@@ -23,7 +23,7 @@ use crate::problem::{InnerProducts, OuterGradient, Problem, SampleTables, TableP
 use crate::rng::Key;
 use crate::samples::Batch;
 
-/// The settings of [`Saba`].
+/// The method with its settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -65,23 +65,8 @@ impl Config {
     }
 }
 
-/// SABA.
-#[derive(Debug, Clone)]
-pub struct Saba(Config);
-
-impl Saba {
-    /// The registry name.
-    pub const NAME: &'static str = "saba";
-
-    /// The method with these settings.
-    ///
-    /// # Errors
-    /// [`Error::Argument`](crate::Error::Argument) that names the setting.
-    pub fn new(config: Config) -> Result<Self> {
-        config.validate()?;
-        Ok(Self(config))
-    }
-}
+/// The registry name.
+pub(super) const NAME: &str = "saba";
 
 /// The names of a side's table and of its mean.
 fn names(side: TableSide) -> (&'static str, &'static str) {
@@ -161,9 +146,9 @@ fn estimate(
     Ok(estimate)
 }
 
-impl Method for Saba {
+impl Method for Config {
     fn name(&self) -> &'static str {
-        Self::NAME
+        NAME
     }
 
     fn init(&self, problem: &dyn Problem, _key: Key) -> Result<State> {
@@ -173,8 +158,8 @@ impl Method for Saba {
         let tables = problem.tables();
         let cells = |side| sizes(problem, side).0.saturating_mul(tables.width(side));
         let bytes = cells(TableSide::Inner).saturating_add(cells(TableSide::Outer)).saturating_mul(size_of::<f64>());
-        if bytes > self.0.max_bytes {
-            return Err(Error::argument("max_bytes", format_args!("at least the {bytes} bytes of the tables"), self.0.max_bytes));
+        if bytes > self.max_bytes {
+            return Err(Error::argument("max_bytes", format_args!("at least the {bytes} bytes of the tables"), self.max_bytes));
         }
         for side in [TableSide::Inner, TableSide::Outer] {
             let (table, mean) = names(side);
@@ -185,26 +170,25 @@ impl Method for Saba {
     }
 
     fn step(&self, problem: &dyn Problem, state: &mut State, key: Key, observer: &mut dyn Observer) -> Result<Status> {
-        let Self(config) = self;
         let State { step, outer_var: v, inner_var: theta, memory, .. } = state;
         let (tables, d2) = (problem.tables(), problem.inner_dim());
         let mut q = memory.take("q", d2)?;
         let point = TablePoint { v, theta, q: &q };
 
         observer.phase(Phase::InnerStep);
-        let batch = config.batch_size.draw(problem.inner_samples(), key.named("inner"))?;
+        let batch = self.batch_size.draw(problem.inner_samples(), key.named("inner"))?;
         let mut gradient = estimate(problem, &*tables, (TableSide::Inner, point), batch.batch(), memory)?;
         let cross_vjp = gradient.split_off(2 * d2);
         let hvp = gradient.split_off(d2);
 
         observer.phase(Phase::OuterGradient);
-        let batch = config.outer_batch_size.draw(problem.outer_samples(), key.named("outer"))?;
+        let batch = self.outer_batch_size.draw(problem.outer_samples(), key.named("outer"))?;
         let mut b = estimate(problem, &*tables, (TableSide::Outer, point), batch.batch(), memory)?;
         let outer = OuterGradient { v: b.split_off(d2), theta: b };
         let directions = Directions::assemble(InnerProducts { gradient, hvp, cross_vjp }, outer)?;
 
-        let (alpha, eta) = (config.inner_step_size.at(*step), config.outer_step_size.at(*step));
-        let gamma = config.linear_step_size.unwrap_or(config.inner_step_size).at(*step);
+        let (alpha, eta) = (self.inner_step_size.at(*step), self.outer_step_size.at(*step));
+        let gamma = self.linear_step_size.unwrap_or(self.inner_step_size).at(*step);
         let stayed_finite = directions.descend((v, theta, &mut q), (alpha, gamma, eta), observer)?;
         memory.put("q", q);
         Ok(if stayed_finite { Status::Converged {} } else { Status::Diverged { step: *step } })

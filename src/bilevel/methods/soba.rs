@@ -17,7 +17,7 @@ use crate::error::{Result, Status};
 use crate::problem::Problem;
 use crate::rng::Key;
 
-/// The settings of [`Soba`].
+/// The method with its settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -56,27 +56,12 @@ impl Config {
     }
 }
 
-/// SOBA.
-#[derive(Debug, Clone)]
-pub struct Soba(Config);
+/// The registry name.
+pub(super) const NAME: &str = "soba";
 
-impl Soba {
-    /// The registry name.
-    pub const NAME: &'static str = "soba";
-
-    /// The method with these settings.
-    ///
-    /// # Errors
-    /// [`Error::Argument`](crate::Error::Argument) that names the setting.
-    pub fn new(config: Config) -> Result<Self> {
-        config.validate()?;
-        Ok(Self(config))
-    }
-}
-
-impl Method for Soba {
+impl Method for Config {
     fn name(&self) -> &'static str {
-        Self::NAME
+        NAME
     }
 
     fn init(&self, problem: &dyn Problem, _key: Key) -> Result<State> {
@@ -87,16 +72,15 @@ impl Method for Soba {
     }
 
     fn step(&self, problem: &dyn Problem, state: &mut State, key: Key, observer: &mut dyn Observer) -> Result<Status> {
-        let Self(config) = self;
         let State { step, outer_var: v, inner_var: theta, memory, .. } = state;
         let mut q = memory.take("q", problem.inner_dim())?;
 
-        let inner = config.batch_size.draw(problem.inner_samples(), key.named("inner"))?;
-        let outer = config.outer_batch_size.draw(problem.outer_samples(), key.named("outer"))?;
+        let inner = self.batch_size.draw(problem.inner_samples(), key.named("inner"))?;
+        let outer = self.outer_batch_size.draw(problem.outer_samples(), key.named("outer"))?;
         let directions = Directions::at(problem, (v, theta, &q), (inner.batch(), outer.batch()), observer)?;
 
-        let (alpha, eta) = (config.inner_step_size.at(*step), config.outer_step_size.at(*step));
-        let gamma = config.linear_step_size.unwrap_or(config.inner_step_size).at(*step);
+        let (alpha, eta) = (self.inner_step_size.at(*step), self.outer_step_size.at(*step));
+        let gamma = self.linear_step_size.unwrap_or(self.inner_step_size).at(*step);
         let stayed_finite = directions.descend((v, theta, &mut q), (alpha, gamma, eta), observer)?;
         memory.put("q", q);
         Ok(if stayed_finite { Status::Converged {} } else { Status::Diverged { step: *step } })

@@ -17,7 +17,7 @@ use crate::problem::Problem;
 use crate::rng::Key;
 use crate::samples::Batch;
 
-/// The settings of [`Srba`].
+/// The method with its settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -59,28 +59,13 @@ impl Config {
     }
 }
 
-/// SRBA.
-#[derive(Debug, Clone)]
-pub struct Srba(Config);
-
-impl Srba {
-    /// The registry name.
-    pub const NAME: &'static str = "srba";
-
-    /// The method with these settings.
-    ///
-    /// # Errors
-    /// [`Error::Argument`](crate::Error::Argument) that names the setting.
-    pub fn new(config: Config) -> Result<Self> {
-        config.validate()?;
-        Ok(Self(config))
-    }
-}
+/// The registry name.
+pub(super) const NAME: &str = "srba";
 
 /// (v, θ, q).
 type Point<'a> = (&'a [f64], &'a [f64], &'a [f64]);
 
-impl Srba {
+impl Config {
     /// The directions at the point of step `step`: from all samples, or the last ones and how a batch says that they have changed.
     fn directions(
         &self,
@@ -90,8 +75,7 @@ impl Srba {
         key: Key,
         observer: &mut dyn Observer,
     ) -> Result<Directions> {
-        let Self(config) = self;
-        if step.is_multiple_of(parts::period(config.period, problem, config.batch_size)) {
+        if step.is_multiple_of(parts::period(self.period, problem, self.batch_size)) {
             return Directions::at(problem, point, (Batch::All, Batch::All), observer);
         }
         let (d1, d2) = (problem.outer_dim(), problem.inner_dim());
@@ -102,8 +86,8 @@ impl Srba {
             v: memory.take("v_direction", d1)?,
         };
 
-        let inner = config.batch_size.draw(problem.inner_samples(), key.named("inner"))?;
-        let outer = config.outer_batch_size.draw(problem.outer_samples(), key.named("outer"))?;
+        let inner = self.batch_size.draw(problem.inner_samples(), key.named("inner"))?;
+        let outer = self.outer_batch_size.draw(problem.outer_samples(), key.named("outer"))?;
         let batches = (inner.batch(), outer.batch());
         let mut directions = Directions::at(problem, point, batches, observer)?;
         directions.add_scaled(-1.0, &Directions::at(problem, (&v, &theta, &q), batches, observer)?)?;
@@ -112,9 +96,9 @@ impl Srba {
     }
 }
 
-impl Method for Srba {
+impl Method for Config {
     fn name(&self) -> &'static str {
-        Self::NAME
+        NAME
     }
 
     fn init(&self, problem: &dyn Problem, _key: Key) -> Result<State> {
@@ -125,7 +109,6 @@ impl Method for Srba {
     }
 
     fn step(&self, problem: &dyn Problem, state: &mut State, key: Key, observer: &mut dyn Observer) -> Result<Status> {
-        let Self(config) = self;
         let State { step, outer_var: v, inner_var: theta, memory, .. } = state;
         let mut q = memory.take("q", problem.inner_dim())?;
         let directions = self.directions(problem, ((v, theta, &q), *step), memory, key, observer)?;
@@ -133,8 +116,8 @@ impl Method for Srba {
         memory.put("v_before", v.clone());
         memory.put("theta_before", theta.clone());
         memory.put("q_before", q.clone());
-        let (alpha, eta) = (config.inner_step_size.at(*step), config.outer_step_size.at(*step));
-        let gamma = config.linear_step_size.unwrap_or(config.inner_step_size).at(*step);
+        let (alpha, eta) = (self.inner_step_size.at(*step), self.outer_step_size.at(*step));
+        let gamma = self.linear_step_size.unwrap_or(self.inner_step_size).at(*step);
         let stayed_finite = directions.descend((v, theta, &mut q), (alpha, gamma, eta), observer)?;
 
         let Directions { theta: theta_direction, q: q_direction, v: v_direction } = directions;

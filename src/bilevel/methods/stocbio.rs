@@ -18,7 +18,7 @@ use crate::error::{Result, Status, check_count};
 use crate::problem::Problem;
 use crate::rng::Key;
 
-/// The settings of [`Stocbio`].
+/// The method with its settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -64,27 +64,12 @@ impl Config {
     }
 }
 
-/// stocBIO.
-#[derive(Debug, Clone)]
-pub struct Stocbio(Config);
+/// The registry name.
+pub(super) const NAME: &str = "stocbio";
 
-impl Stocbio {
-    /// The registry name.
-    pub const NAME: &'static str = "stocbio";
-
-    /// The method with these settings.
-    ///
-    /// # Errors
-    /// [`Error::Argument`](crate::Error::Argument) that names the setting.
-    pub fn new(config: Config) -> Result<Self> {
-        config.validate()?;
-        Ok(Self(config))
-    }
-}
-
-impl Method for Stocbio {
+impl Method for Config {
     fn name(&self) -> &'static str {
-        Self::NAME
+        NAME
     }
 
     fn init(&self, problem: &dyn Problem, _key: Key) -> Result<State> {
@@ -93,28 +78,27 @@ impl Method for Stocbio {
     }
 
     fn step(&self, problem: &dyn Problem, state: &mut State, key: Key, observer: &mut dyn Observer) -> Result<Status> {
-        let Self(config) = self;
         let State { step, outer_var: v, inner_var: theta, .. } = state;
 
-        let alpha = config.inner_step_size.at(*step);
-        let sgd = InnerSgd { steps: config.inner_steps, batch_size: config.batch_size };
+        let alpha = self.inner_step_size.at(*step);
+        let sgd = InnerSgd { steps: self.inner_steps, batch_size: self.batch_size };
         if !sgd.run(problem, v, theta, |_| alpha, key, observer)? {
             return Ok(Status::Diverged { step: *step });
         }
 
         let estimator = SeriesEstimator {
-            batch_size: config.batch_size,
-            outer_batch_size: config.outer_batch_size,
-            factors: config.linear_steps,
+            batch_size: self.batch_size,
+            outer_batch_size: self.outer_batch_size,
+            factors: self.linear_steps,
             terms: Terms::All,
-            step_size: config.linear_step_size.unwrap_or(config.inner_step_size).at(*step),
+            step_size: self.linear_step_size.unwrap_or(self.inner_step_size).at(*step),
         };
         let Some(hypergradient) = estimator.hypergradient(problem, (v, theta), key, observer)? else {
             return Ok(Status::Diverged { step: *step });
         };
 
         observer.phase(Phase::OuterStep);
-        add_scaled("hypergradient", -config.outer_step_size.at(*step), &hypergradient, v)?;
+        add_scaled("hypergradient", -self.outer_step_size.at(*step), &hypergradient, v)?;
         Ok(Status::Converged {})
     }
 }

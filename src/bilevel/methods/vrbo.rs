@@ -19,7 +19,7 @@ use crate::error::{Result, Status, check_count};
 use crate::problem::Problem;
 use crate::rng::Key;
 
-/// The settings of [`Vrbo`].
+/// The method with its settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -69,23 +69,8 @@ impl Config {
     }
 }
 
-/// VRBO.
-#[derive(Debug, Clone)]
-pub struct Vrbo(Config);
-
-impl Vrbo {
-    /// The registry name.
-    pub const NAME: &'static str = "vrbo";
-
-    /// The method with these settings.
-    ///
-    /// # Errors
-    /// [`Error::Argument`](crate::Error::Argument) that names the setting.
-    pub fn new(config: Config) -> Result<Self> {
-        config.validate()?;
-        Ok(Self(config))
-    }
-}
+/// The registry name.
+pub(super) const NAME: &str = "vrbo";
 
 /// A pair of directions, or of what they are estimated by.
 struct Pair {
@@ -93,7 +78,7 @@ struct Pair {
     v: Vec<f64>,
 }
 
-impl Vrbo {
+impl Config {
     /// ∇_θ g and the hypergradient's estimate at a point, on the batches of `key`; `None` where the series left the finite numbers.
     fn estimates(
         &self,
@@ -103,7 +88,6 @@ impl Vrbo {
         key: Key,
         observer: &mut dyn Observer,
     ) -> Result<Option<Pair>> {
-        let Self(config) = self;
         observer.phase(Phase::InnerStep);
         let batch = batch_size.draw(problem.inner_samples(), key.named("inner"))?;
         let mut gradient = vec![0.0; theta.len()];
@@ -111,17 +95,17 @@ impl Vrbo {
         let estimator = SeriesEstimator {
             batch_size,
             outer_batch_size,
-            factors: config.linear_steps,
+            factors: self.linear_steps,
             terms: Terms::All,
-            step_size: config.linear_step_size.unwrap_or(config.inner_step_size).at(step),
+            step_size: self.linear_step_size.unwrap_or(self.inner_step_size).at(step),
         };
         Ok(estimator.hypergradient(problem, (v, theta), key, observer)?.map(|v| Pair { theta: gradient, v }))
     }
 }
 
-impl Method for Vrbo {
+impl Method for Config {
     fn name(&self) -> &'static str {
-        Self::NAME
+        NAME
     }
 
     fn init(&self, problem: &dyn Problem, _key: Key) -> Result<State> {
@@ -133,14 +117,13 @@ impl Method for Vrbo {
     }
 
     fn step(&self, problem: &dyn Problem, state: &mut State, key: Key, observer: &mut dyn Observer) -> Result<Status> {
-        let Self(config) = self;
         let State { step, outer_var: v, inner_var: theta, memory, .. } = state;
         let diverged = Status::Diverged { step: *step };
         let mut d = Pair {
             theta: memory.take("theta_direction", problem.inner_dim())?,
             v: memory.take("v_direction", problem.outer_dim())?,
         };
-        if step.is_multiple_of(parts::period(config.period, problem, config.batch_size)) {
+        if step.is_multiple_of(parts::period(self.period, problem, self.batch_size)) {
             let all = (SampleCount::All, SampleCount::All, *step);
             let Some(whole) = self.estimates(problem, (v, theta), all, key.named("all"), observer)? else {
                 return Ok(diverged);
@@ -150,13 +133,13 @@ impl Method for Vrbo {
 
         let (mut v_before, mut theta_before) = (v.clone(), theta.clone());
         observer.phase(Phase::OuterStep);
-        add_scaled("hypergradient", -config.outer_step_size.at(*step), &d.v, v)?;
+        add_scaled("hypergradient", -self.outer_step_size.at(*step), &d.v, v)?;
         if !finite(v) {
             return Ok(diverged);
         }
 
-        let drawn = (config.batch_size, config.outer_batch_size, *step);
-        for k in 0..=config.inner_steps {
+        let drawn = (self.batch_size, self.outer_batch_size, *step);
+        for k in 0..=self.inner_steps {
             let key = key.named("recursion").child(k);
             let now = self.estimates(problem, (v, theta), drawn, key, observer)?;
             let before = self.estimates(problem, (&v_before, &theta_before), drawn, key, observer)?;
@@ -167,13 +150,13 @@ impl Method for Vrbo {
                 add_scaled("direction", 1.0, now, d)?;
                 add_scaled("direction", -1.0, before, d)?;
             }
-            if k == config.inner_steps {
+            if k == self.inner_steps {
                 break;
             }
             observer.phase(Phase::InnerStep);
             v_before.copy_from_slice(v);
             theta_before.copy_from_slice(theta);
-            add_scaled("grad_inner", -config.inner_step_size.at(*step), &d.theta, theta)?;
+            add_scaled("grad_inner", -self.inner_step_size.at(*step), &d.theta, theta)?;
             if !finite(theta) {
                 return Ok(diverged);
             }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, check_count, check_finite, check_positive};
 use crate::model::Activation;
+use crate::samples::Precision;
 
 /// The settings of [`DataCleaning`](super::DataCleaning).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -25,6 +26,8 @@ pub struct Config {
     pub initial_logit: f64,
     /// The scale of the features.
     pub features: FeatureScale,
+    /// The precision of products with the features.
+    pub precision: Precision,
     /// What is fitted.
     pub model: ModelConfig,
 }
@@ -88,6 +91,7 @@ impl Default for Config {
             intercept: true,
             initial_logit: 0.0,
             features: FeatureScale::Raw,
+            precision: Precision::Double,
             model: ModelConfig::Softmax,
         }
     }

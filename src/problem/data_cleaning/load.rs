@@ -38,6 +38,7 @@ impl DataCleaning {
                 part.features = scale.apply(&part.features)?;
             }
         }
+        let parts = parts.map(|part| Samples { features: part.features.with_precision(config.precision), ..part });
         let [mut noisy, validation, test] = if config.has_intercept() { parts.map(with_intercept) } else { parts };
         let true_targets = noisy.targets.clone();
         let (labels, classes) = true_targets.as_classes()?;
