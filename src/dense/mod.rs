@@ -3,7 +3,7 @@
 //! places, faer itself runs sequentially). The only file that names `faer`.
 //!
 //! Indexing and the arithmetic of slices ([`dot`], [`axpy`], [`difference`]) panic on positions that are not there and on unequal
-//! lengths, as slices do; everything else answers with an [`Error`]. Products carry a NaN along; factorizations refuse it.
+//! lengths, as slices do; everything else answers with an [`Error`](crate::Error). Products carry a NaN along; factorizations refuse it.
 
 mod factorizations;
 mod matrix;

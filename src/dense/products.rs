@@ -22,7 +22,7 @@ const COLUMNS: usize = 32;
 /// The product A B, for A m × k and B k × n: 2mkn flops.
 ///
 /// # Errors
-/// [`Error::Shape`] if the inner sizes differ.
+/// [`Error::Shape`](crate::Error::Shape) if the inner sizes differ.
 pub fn matmul<'a, 'b>(a: impl Into<View<'a>>, b: impl Into<View<'b>>) -> Result<Matrix> {
     let (a, b) = (a.into(), b.into());
     check_shape("b", b, a.ncols(), b.ncols())?;
@@ -34,7 +34,7 @@ pub fn matmul<'a, 'b>(a: impl Into<View<'a>>, b: impl Into<View<'b>>) -> Result<
 /// C += α A B.
 ///
 /// # Errors
-/// [`Error::Shape`] if the sizes do not fit.
+/// [`Error::Shape`](crate::Error::Shape) if the sizes do not fit.
 pub fn matmul_add<'a, 'b>(c: &mut Matrix, alpha: Real, a: impl Into<View<'a>>, b: impl Into<View<'b>>) -> Result<()> {
     let (a, b) = (a.into(), b.into());
     check_shape("b", b, a.ncols(), b.ncols())?;
@@ -186,7 +186,7 @@ fn gram_cut(c: MatMut<'_, Real>, a: MatRef<'_, Real>) {
 /// The product A x.
 ///
 /// # Errors
-/// [`Error::Shape`] if the sizes do not fit.
+/// [`Error::Shape`](crate::Error::Shape) if the sizes do not fit.
 pub fn matvec<'a>(a: impl Into<View<'a>>, x: &[Real]) -> Result<Vec<Real>> {
     let a = a.into();
     check_len("x", x.len(), a.ncols())?;

@@ -58,7 +58,7 @@ pub fn axpy(alpha: Real, x: &[Real], y: &mut [Real]) {
 /// y += α x for an x that comes from outside, under its name.
 ///
 /// # Errors
-/// [`Error::Shape`] if the lengths differ.
+/// [`Error::Shape`](crate::Error::Shape) if the lengths differ.
 pub fn add_scaled(argument: &'static str, alpha: Real, x: &[Real], y: &mut [Real]) -> Result<()> {
     check_len(argument, x.len(), y.len())?;
     axpy(alpha, x, y);
