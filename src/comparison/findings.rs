@@ -99,21 +99,31 @@ fn runs(problems: &[Compared<'_>], metrics: &[String]) -> Result<Table> {
         let label = problem.entry.label.as_str();
         let baselines = problem.baselines.iter().map(|(name, seed, trial)| (name.as_str(), *seed, "", trial));
         for (index, (method, seed, settings, trial)) in baselines.chain(all_runs(problem)).enumerate() {
-            let Some(last) = trial.points.last() else { continue };
             let done = if index < problem.baselines.len() { "baseline" } else { "done" };
-            let head = [label, method, &seed.to_string(), settings, trial.failure.as_deref().unwrap_or(done)].map(str::to_owned);
-            let counts = last.counts.values().map(|count| count.to_string());
-            table.push(head.into_iter().chain(costs(last)).chain(counts).chain(spread(&problem.names, &last.values, metrics)))?;
+            let outcome = trial.failure.as_deref().unwrap_or(done);
+            let head = [label, method, &seed.to_string(), settings, outcome].map(str::to_owned);
+            let rest = match trial.points.last() {
+                Some(last) => {
+                    let counts = last.counts.values().map(|count| count.to_string());
+                    costs(last).into_iter().chain(counts).chain(spread(&problem.names, &last.values, metrics)).collect()
+                }
+                // One that did not even start.
+                None => nothing(metrics),
+            };
+            table.push(head.into_iter().chain(rest))?;
         }
-        for Tuned { entry, chosen, candidates, .. } in problem.methods.iter().filter(|method| method.chosen.is_none()) {
-            debug_assert!(chosen.is_none());
+        for Tuned { entry, candidates, .. } in problem.methods.iter().filter(|method| method.chosen.is_none()) {
             let reason = candidates.iter().find_map(|(_, trial)| trial.failure.as_deref()).unwrap_or("no candidates");
             let outcome = format!("no candidate came to its end; the first: {reason}");
-            let empty = vec![String::new(); 3 + OracleCounts::NAMES.len() + metrics.len()];
-            table.push([label, &entry.label, "", "", &outcome].map(str::to_owned).into_iter().chain(empty))?;
+            table.push([label, &entry.label, "", "", &outcome].map(str::to_owned).into_iter().chain(nothing(metrics)))?;
         }
     }
     Ok(table)
+}
+
+/// The cells of costs, counts and metrics where there are none.
+fn nothing(metrics: &[String]) -> Vec<String> {
+    vec![String::new(); 3 + OracleCounts::NAMES.len() + metrics.len()]
 }
 
 fn curves(problems: &[Compared<'_>], metrics: &[String]) -> Result<Table> {
@@ -391,4 +401,34 @@ fn pictures(problems: &[Compared<'_>]) -> Vec<Picture> {
         },
     };
     problems.iter().map(curves).chain([profile]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::comparison::runner::Chosen;
+    use std::path::Path;
+
+    #[test]
+    fn a_reported_run_that_did_not_start_is_a_row_with_its_reason() {
+        let text = "title = \"t\"\nseeds = [1]\nbudget.outer_steps = 5\n[[problems]]\nlabel = \"p\"\nproblem.quadratic = {}\n\
+                    [[methods]]\nlabel = \"m\"\nmethod.exact = {}\n";
+        let config = Config::parse(text, Path::new("c.toml")).unwrap();
+        let candidate = config.candidates(&config.problems[0], &config.methods[0]).unwrap().remove(0);
+        let failed = || Trial { points: Vec::new(), failure: Some("no room".into()) };
+        let tuned = Tuned {
+            entry: &config.methods[0],
+            candidates: vec![(candidate, failed())],
+            chosen: Some(Chosen { index: 0, budget: config.budget }),
+            runs: vec![(1, failed())],
+        };
+        let names = vec!["f_outer".to_owned()];
+        let problem = Compared { entry: &config.problems[0], names, methods: vec![tuned], baselines: Vec::new() };
+        let (tables, best, _) = conclude(&config, &[problem]).unwrap();
+        let runs = &tables[RUNS];
+        assert_eq!((runs.text("seed").unwrap(), runs.text("outcome").unwrap()), (vec!["1"], vec!["no room"]));
+        assert_eq!((runs.text("seconds").unwrap(), runs.text("f_outer").unwrap()), (vec![""], vec![""]));
+        assert_eq!(tables[CANDIDATES].text("outcome").unwrap(), ["no room"]);
+        assert!(tables[TARGETS].rows().iter().all(|row| row.contains(&"no".to_owned())) && best.len() == 1);
+    }
 }

@@ -24,7 +24,7 @@ pub use crate::experiment::kept::World;
 const FORMAT: Format = Format { name: "nhgd-comparison", version: 1 };
 /// The gradient norm to which baselines are solved.
 const BASELINE_GRADIENT_NORM: f64 = 1e-6;
-/// The share of a reported run's budget that a method is given to see how long it takes.
+/// What a method is given to see how long it takes.
 const GLANCE_SECONDS: f64 = 0.5;
 
 /// Where a comparison stands.

@@ -51,12 +51,12 @@ fn of_problem(record: &Record, problem: &str) -> Result<Table> {
         }
         table.push(row)?;
     }
-    // A method without any run has no row in the summary, but a reason.
-    let runs = record.table(RUNS)?.filter("problem", problem)?;
-    for (method, seed) in runs.text("method")?.into_iter().zip(runs.text("seed")?) {
-        if seed.is_empty() {
+    // What never ran has nothing to summarize; the reasons stand elsewhere.
+    let summarized = summary.distinct("method")?;
+    for method in record.table(RUNS)?.filter("problem", problem)?.distinct("method")? {
+        if !summarized.contains(&method) {
             let width = table.columns().len();
-            table.push([method, "0"].into_iter().chain(vec![MISSING; width - 2]))?;
+            table.push([method.as_str(), "0"].into_iter().chain(vec![MISSING; width - 2]))?;
         }
     }
     Ok(table)
