@@ -15,7 +15,7 @@ use nhgd::error::{check_finite, check_len};
 use nhgd::gradient::GradientBlock;
 use nhgd::inverse::KnownCurvature;
 use nhgd::model::{FisherKind, Gaussian, Model, Weighted};
-use nhgd::problem::{OuterGradient, Problem};
+use nhgd::problem::{OuterGradient, OuterVector, Problem};
 use nhgd::rng::Key;
 use nhgd::samples::{Batch, Features, Samples, Targets};
 use nhgd::{Result, oracle};
@@ -68,7 +68,7 @@ impl Problem for GroupedRidge {
     }
     fn grad_outer(&self, v: &[f64], theta: &[f64], batch: Batch<'_>) -> Result<OuterGradient> {
         penalties(v)?;
-        Ok(OuterGradient { theta: self.0.gradient(Weighted::ones(&self.2, batch), theta)?, v: vec![0.0; GROUPS] })
+        Ok(OuterGradient { theta: self.0.gradient(Weighted::ones(&self.2, batch), theta)?, v: OuterVector::Zero(GROUPS) })
     }
     fn scores(&self, v: &[f64], theta: &[f64], batch: Batch<'_>, kind: FisherKind, key: Key) -> Result<GradientBlock> {
         penalties(v).and_then(|_| self.0.scores(Weighted::ones(&self.1, batch), theta, kind, key))

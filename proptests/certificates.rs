@@ -670,7 +670,7 @@ fn check_hypergradients(problem: &dyn Problem, sketch_size: usize) {
             (0..theta.len()).for_each(|i| hessian[(i, i)] += mu);
             let b = problem.grad_outer(&v, &theta, Batch::All).unwrap().theta;
             let q = nhgd::dense::Cholesky::new(hessian).unwrap().solve(&b).unwrap();
-            let direct = problem.grad_outer(&v, &theta, Batch::All).unwrap().v;
+            let direct = problem.grad_outer(&v, &theta, Batch::All).unwrap().v.into_vec();
             let fed = difference(&direct, &problem.cross_vjp(&v, &theta, Batch::All, &q).unwrap());
             let coordinates = found.coordinates.clone().unwrap();
             for j in 0..v.len() {

@@ -58,7 +58,7 @@ fn dense_cross_vjp(problem: &dyn Problem, v: &[f64], theta: &[f64], x: &[f64]) -
 /// ∇_v f − Jᵀ β Σ_{j<N} (I − βH)^j b, in dense algebra.
 fn truncated(problem: &dyn Problem, v: &[f64], theta: &[f64], beta: f64, terms: usize) -> Vec<f64> {
     let hessian = problem.hessian(v, theta).unwrap();
-    let OuterGradient { theta: b, v: mut direction } = problem.grad_outer(v, theta, Batch::All).unwrap();
+    let (b, mut direction) = problem.grad_outer(v, theta, Batch::All).unwrap().into_vecs();
     let (mut power, mut sum) = (b.clone(), vec![0.0; b.len()]);
     for _ in 0..terms {
         axpy(beta, &power, &mut sum);
@@ -171,7 +171,7 @@ fn directions_along_gaussian_vectors_are_those_of_iterative_differentiation_in_t
         let (found, state, _) = one_step(problem, &MethodConfig::Pzobo(pzobo), Key::new(5));
         let (expected, reference, _) = one_step(problem, &MethodConfig::Itd(itd), Key::new(5));
         assert_eq!(state.inner_var, reference.inner_var);
-        let explicit = problem.grad_outer(&problem.initial().0, &state.inner_var, Batch::All).unwrap().v;
+        let explicit = problem.grad_outer(&problem.initial().0, &state.inner_var, Batch::All).unwrap().v.into_vec();
         let error = relative_error(&difference(&found, &explicit), &difference(&expected, &explicit));
         println!("{}: {error:.1e}", problem.name());
         assert!(error < tolerance, "{}: {error:.1e}", problem.name());
@@ -184,7 +184,7 @@ fn one_gaussian_direction_is_a_projection_where_the_inner_solution_is_linear_in_
     let (inner_step_size, outer_step_size) = (size(0.2), size(1.0));
     let itd = MethodConfig::Itd(ItdConfig { inner_step_size, outer_step_size, ..Default::default() });
     let (expected, state, _) = one_step(problem.as_ref(), &itd, Key::new(0));
-    let explicit = problem.grad_outer(&problem.initial().0, &state.inner_var, Batch::All).unwrap().v;
+    let explicit = problem.grad_outer(&problem.initial().0, &state.inner_var, Batch::All).unwrap().v.into_vec();
     let exact = difference(&expected, &explicit);
     for key in 0..100 {
         let config = PzoboConfig { directions: 1, smoothing: 0.5, inner_step_size, outer_step_size, ..Default::default() };
@@ -249,10 +249,10 @@ fn the_barrier_step_is_its_formula_in_dense_algebra() {
         }
         let q_theta = matvec(&hessian, &distance).unwrap();
         let q_v = dense_cross_vjp(problem.as_ref(), &v, &theta, &difference(&distance, &left));
-        let f = problem.grad_outer(&v, &theta, Batch::All).unwrap();
+        let (f_theta, f_v) = problem.grad_outer(&v, &theta, Batch::All).unwrap().into_vecs();
         let square = norm(&q_theta).powi(2) + norm(&q_v).powi(2);
-        let lambda = ((kappa * square - dot(&f.theta, &q_theta) - dot(&f.v, &q_v)) / square).max(0.0);
-        let (mut expected_theta, mut expected_v) = (f.theta, f.v);
+        let lambda = ((kappa * square - dot(&f_theta, &q_theta) - dot(&f_v, &q_v)) / square).max(0.0);
+        let (mut expected_theta, mut expected_v) = (f_theta, f_v);
         axpy(lambda, &q_theta, &mut expected_theta);
         axpy(lambda, &q_v, &mut expected_v);
         pushed += u64::from(lambda > 0.0);
@@ -330,7 +330,7 @@ impl Problem for Saddle {
         Ok(0.5 * ((theta[0] - 1.0).powi(2) + (theta[1] - 1.0).powi(2)))
     }
     fn grad_outer(&self, _v: &[f64], theta: &[f64], _batch: Batch<'_>) -> Result<OuterGradient> {
-        Ok(OuterGradient { theta: vec![theta[0] - 1.0, theta[1] - 1.0], v: vec![0.0] })
+        Ok(OuterGradient { theta: vec![theta[0] - 1.0, theta[1] - 1.0], v: vec![0.0].into() })
     }
     fn scores(&self, _v: &[f64], _theta: &[f64], _batch: Batch<'_>, _kind: FisherKind, _key: Key) -> Result<GradientBlock> {
         Ok(GradientBlock::Dense(DenseRows::new(Matrix::identity(2), 2)?))

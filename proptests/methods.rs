@@ -473,7 +473,7 @@ fn with_full_batches_saba_and_srba_are_soba() {
 fn by_series(problem: &dyn Problem, (v, theta): (&[f64], &[f64]), factors: u64, step_size: f64) -> (Vec<f64>, Vec<Vec<f64>>) {
     let outer = problem.grad_outer(v, theta, Batch::All).unwrap();
     let with = |q: &[f64]| {
-        let mut hypergradient = outer.v.clone();
+        let mut hypergradient = outer.v.to_vec();
         axpy(-1.0, &problem.cross_vjp(v, theta, Batch::All, q).unwrap(), &mut hypergradient);
         hypergradient
     };

@@ -383,7 +383,7 @@ impl Problem for Sloppy {
     }
     fn grad_outer(&self, v: &[f64], theta: &[f64], batch: Batch<'_>) -> Result<OuterGradient> {
         let OuterGradient { theta, v } = self.0.grad_outer(v, theta, batch)?;
-        Ok(OuterGradient { theta: self.cut(Wrong::GradOuterTheta, theta), v: self.cut(Wrong::GradOuterV, v) })
+        Ok(OuterGradient { theta: self.cut(Wrong::GradOuterTheta, theta), v: self.cut(Wrong::GradOuterV, v.into_vec()).into() })
     }
     fn scores(&self, v: &[f64], theta: &[f64], batch: Batch<'_>, kind: FisherKind, key: Key) -> Result<GradientBlock> {
         self.0.scores(v, theta, batch, kind, key)

@@ -212,9 +212,8 @@ impl Method for Crude<'_> {
             let batch = key.child(k).stream().indices(problem.inner_samples(), 20)?;
             add_scaled("grad_inner", -1.0, &problem.grad_inner(v, theta, Batch::Indices(&batch))?, theta)?;
         }
-        let outer = problem.grad_outer(v, theta, Batch::All)?;
-        let mut hypergradient = outer.v;
-        axpy(-5.0, &problem.cross_vjp(v, theta, Batch::All, &outer.theta)?, &mut hypergradient);
+        let (b, mut hypergradient) = problem.grad_outer(v, theta, Batch::All)?.into_vecs();
+        axpy(-5.0, &problem.cross_vjp(v, theta, Batch::All, &b)?, &mut hypergradient);
         let size = match self.fault {
             Fault::DoesNothing => 0.0,
             Fault::Ascends => -100.0,

@@ -8,7 +8,7 @@ use crate::dense::{Matrix, axpy, difference, norm};
 use crate::error::{Error, Result};
 use crate::inverse::{Bound, Certified, KnownCurvature, residual_bound};
 use crate::model::FisherKind;
-use crate::problem::{Constants, OuterGradient, Problem};
+use crate::problem::{Constants, Problem};
 use crate::rng::Key;
 use crate::samples::Batch;
 
@@ -83,7 +83,7 @@ pub fn certified_nhgd(
     damping: f64,
     failure: Option<f64>,
 ) -> Result<CertifiedHypergradient> {
-    let OuterGradient { theta: b, v: mut value } = problem.grad_outer(v, theta, Batch::All)?;
+    let (b, mut value) = problem.grad_outer(v, theta, Batch::All)?.into_vecs();
     let regularizer = problem.known_curvature(v)?;
     let bracket = approximation.bracket(&regularizer.plus(damping)?, failure)?;
     let inverse_hvp = bracket.solve(&b)?;

@@ -9,7 +9,7 @@ use crate::inverse::{self, NeumannStep, PcgOptions, SolveOptions, conjugate_grad
 use crate::model::FisherKind;
 use crate::operator::FromFn;
 use crate::oracle::{self, Check};
-use crate::problem::{OuterGradient, Problem};
+use crate::problem::Problem;
 use crate::rng::Key;
 use crate::samples::Batch;
 
@@ -47,7 +47,7 @@ fn assemble(
     sampling: Sampling<'_>,
     inverse_product: impl FnOnce(&[f64]) -> Result<(Vec<f64>, usize, Status)>,
 ) -> Result<Hypergradient> {
-    let OuterGradient { theta: b, v: mut value } = problem.grad_outer(v, theta, sampling.outer)?;
+    let (b, mut value) = problem.grad_outer(v, theta, sampling.outer)?.into_vecs();
     let (inverse_hvp, products, status) = inverse_product(&b)?;
     add_scaled("cross_vjp", -1.0, &problem.cross_vjp(v, theta, sampling.inner, &inverse_hvp)?, &mut value)?;
     Ok(Hypergradient { value, inverse_hvp, products, status })

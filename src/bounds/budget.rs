@@ -159,13 +159,13 @@ pub fn budget(problem: &dyn Problem, point: BudgetPoint<'_>, key: Key) -> Result
         let at = point.inner_solution;
         let outer = problem.grad_outer(v, at, Batch::All)?;
         let q = solved(problem.hessian(v, at)?, None, &outer.theta)?;
-        let h = hypergradient(problem, (v, at), &outer.v, Batch::All, &q)?;
+        let h = hypergradient(problem, (v, at), &outer.v.to_vec(), Batch::All, &q)?;
         (q, h)
     };
     // Every station but the last is at θ_K and takes the cross product over all samples.
     let outer = problem.grad_outer(v, theta, Batch::All)?;
     let station = |outer: &OuterGradient, q: Vec<f64>| -> Result<Station> {
-        let h = hypergradient(problem, (v, theta), &outer.v, Batch::All, &q)?;
+        let h = hypergradient(problem, (v, theta), &outer.v.to_vec(), Batch::All, &q)?;
         Ok((q, h))
     };
     let with = |matrix: Matrix, known: Option<&KnownCurvature>| station(&outer, solved(matrix, known, &outer.theta)?);
@@ -182,7 +182,7 @@ pub fn budget(problem: &dyn Problem, point: BudgetPoint<'_>, key: Key) -> Result
 
     let batch = problem.grad_outer(v, theta, point.sampling.outer)?;
     let q = point.approximation.solve(&damped, &batch.theta)?;
-    let last = hypergradient(problem, (v, theta), &batch.v, point.sampling.inner, &q)?;
+    let last = hypergradient(problem, (v, theta), &batch.v.to_vec(), point.sampling.inner, &q)?;
 
     let stations: Vec<Station> = vec![
         best,

@@ -131,7 +131,7 @@ mod tests {
         };
         let product = |batch| problem.cross_vjp(&v, &theta, batch, q).unwrap();
         let sampled = SampledErrors {
-            outer_gradient: norm(&difference(&full.v, &batch.v)),
+            outer_gradient: norm(&difference(&full.v.to_vec(), &batch.v.to_vec())),
             cross: norm(&difference(&product(Batch::All), &product(sampling.inner))),
         };
         let unit = |j: usize| (0..v.len()).map(|i| f64::from(u8::from(i == j))).collect::<Vec<f64>>();

@@ -146,7 +146,7 @@ pub fn check_problem(problem: &dyn Problem, key: Key) -> Result<Vec<Check>> {
         ),
         check(
             "∇v f = differences of f",
-            gradient_error(key, &v, &outer.v, |v| problem.f_outer(v, &theta, all))?,
+            gradient_error(key, &v, &outer.v.to_vec(), |v| problem.f_outer(v, &theta, all))?,
             AGAINST_DIFFERENCES,
         ),
     ];

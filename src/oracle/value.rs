@@ -4,7 +4,7 @@
 use super::{NewtonOptions, inner_solution};
 use crate::dense::{Cholesky, add_scaled};
 use crate::error::{Error, Result, check_finite, check_positive};
-use crate::problem::{OuterGradient, Problem};
+use crate::problem::Problem;
 use crate::samples::Batch;
 
 /// q = H⁻¹b by factorizing the dense Hessian at (v, θ): d2² memory.
@@ -20,7 +20,7 @@ pub fn exact_inverse_hvp(problem: &dyn Problem, v: &[f64], theta: &[f64], b: &[f
 /// # Errors
 /// As [`exact_inverse_hvp`].
 pub fn exact_hypergradient(problem: &dyn Problem, v: &[f64], theta: &[f64]) -> Result<Vec<f64>> {
-    let OuterGradient { theta: b, v: mut hypergradient } = problem.grad_outer(v, theta, Batch::All)?;
+    let (b, mut hypergradient) = problem.grad_outer(v, theta, Batch::All)?.into_vecs();
     let q = exact_inverse_hvp(problem, v, theta, &b)?;
     add_scaled("cross_vjp", -1.0, &problem.cross_vjp(v, theta, Batch::All, &q)?, &mut hypergradient)?;
     Ok(hypergradient)

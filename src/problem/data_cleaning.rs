@@ -13,7 +13,7 @@ mod tables;
 pub use config::{Config, DataSet, FeatureScale, ModelConfig, NetworkConfig};
 
 use super::held_out::Fold;
-use super::{Baseline, Constants, HeldOut, InnerProducts, OuterGradient, Problem, SampleTables, WholeRows};
+use super::{Baseline, Constants, HeldOut, InnerProducts, OuterGradient, OuterVector, Problem, SampleTables, WholeRows};
 use crate::dense::{Matrix, axpy, dot, norm};
 use crate::error::{Error, Result, check_finite, check_len, check_positive};
 use crate::gradient::GradientBlock;
@@ -219,7 +219,10 @@ impl Problem for DataCleaning {
     fn grad_outer(&self, v: &[f64], theta: &[f64], batch: Batch<'_>) -> Result<OuterGradient> {
         self.check(v, theta)?;
         check_finite("outer_var", v)?;
-        Ok(OuterGradient { theta: self.model().gradient(Weighted::ones(&self.validation, batch), theta)?, v: vec![0.0; v.len()] })
+        Ok(OuterGradient {
+            theta: self.model().gradient(Weighted::ones(&self.validation, batch), theta)?,
+            v: OuterVector::Zero(v.len()),
+        })
     }
 
     fn scores(&self, v: &[f64], theta: &[f64], batch: Batch<'_>, kind: FisherKind, key: Key) -> Result<GradientBlock> {
@@ -259,8 +262,9 @@ impl Problem for DataCleaning {
         let Products { mut gradient, mut hvp, score_products } = self.model().products(self.weighted(batch, &weights), theta, q)?;
         axpy(self.ridge, theta, &mut gradient);
         axpy(self.ridge, q, &mut hvp);
-        let products = batch.iter(self.train.len()).zip(score_products).map(|(i, product)| sigmoid_slope(v[i]) * product);
-        let cross_vjp = self.scatter(batch, products);
+        let (n, m) = (self.train.len(), score_products.len() as f64);
+        let entries = batch.iter(n).zip(score_products).map(|(i, product)| (i, sigmoid_slope(v[i]) * product / m)).collect();
+        let cross_vjp = OuterVector::Entries { len: n, entries };
         Ok(InnerProducts { gradient, hvp, cross_vjp })
     }
 

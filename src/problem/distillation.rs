@@ -9,7 +9,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::data_cleaning::{DataSet, load::read_folder};
-use super::{Baseline, DataSource, HeldOut, OuterGradient, Picture, PictureKind, Problem};
+use super::{Baseline, DataSource, HeldOut, OuterGradient, OuterVector, Picture, PictureKind, Problem};
 use crate::data;
 use crate::dense::{Matrix, axpy, dot};
 use crate::error::{Error, Result, check_count, check_finite, check_len, check_positive};
@@ -277,7 +277,7 @@ impl Problem for Distillation {
     /// f does not depend on v.
     fn grad_outer(&self, v: &[f64], theta: &[f64], batch: Batch<'_>) -> Result<OuterGradient> {
         self.check(v, theta)?;
-        Ok(OuterGradient { theta: self.model.gradient(Weighted::ones(&self.train, batch), theta)?, v: vec![0.0; v.len()] })
+        Ok(OuterGradient { theta: self.model.gradient(Weighted::ones(&self.train, batch), theta)?, v: OuterVector::Zero(v.len()) })
     }
 
     fn scores(&self, v: &[f64], theta: &[f64], batch: Batch<'_>, kind: FisherKind, key: Key) -> Result<GradientBlock> {

@@ -7,6 +7,7 @@ mod data_cleaning;
 pub mod differences;
 mod distillation;
 mod held_out;
+mod outer_vector;
 mod picture;
 mod poisson_control;
 mod quadratic;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 pub use counted::{Counted, OracleCounts};
 pub use data_cleaning::{Config as DataCleaningConfig, DataCleaning, DataSet, FeatureScale, ModelConfig, NetworkConfig};
 pub use distillation::{Config as DistillationConfig, Distillation, InitialImages};
+pub use outer_vector::OuterVector;
 pub use picture::{Picture, PictureKind};
 pub use poisson_control::{Config as PoissonControlConfig, PoissonControl, Target as PoissonTarget};
 pub use quadratic::{Config as QuadraticConfig, Prescribed, Quadratic, Spectrum};
@@ -139,7 +141,7 @@ pub trait Problem: Send + Sync {
         Ok(InnerProducts {
             gradient: self.grad_inner(v, theta, batch)?,
             hvp: self.hvp(v, theta, batch, q)?,
-            cross_vjp: self.cross_vjp(v, theta, batch, q)?,
+            cross_vjp: self.cross_vjp(v, theta, batch, q)?.into(),
         })
     }
 
@@ -246,7 +248,14 @@ pub struct OuterGradient {
     /// b = ∇_θ f, of length d2.
     pub theta: Vec<f64>,
     /// ∇_v f, of length d1.
-    pub v: Vec<f64>,
+    pub v: OuterVector,
+}
+
+impl OuterGradient {
+    /// ∇_θ f and ∇_v f, every number of them.
+    pub fn into_vecs(self) -> (Vec<f64>, Vec<f64>) {
+        (self.theta, self.v.into_vec())
+    }
 }
 
 /// What methods of one loop ask of g at a point and a vector q, on one batch.
@@ -257,7 +266,7 @@ pub struct InnerProducts {
     /// Hq, of length d2.
     pub hvp: Vec<f64>,
     /// Jᵀq, of length d1.
-    pub cross_vjp: Vec<f64>,
+    pub cross_vjp: OuterVector,
 }
 
 /// A problem whose outer samples were parted in two.

@@ -319,7 +319,7 @@ impl Problem for PoissonControl {
     fn grad_outer(&self, v: &[f64], theta: &[f64], batch: Batch<'_>) -> Result<OuterGradient> {
         let b = mean(&self.state, batch, self.misses(v, theta, batch)?)?;
         let price = self.penalty / v.len() as f64;
-        Ok(OuterGradient { theta: b, v: v.iter().map(|v| price * v).collect() })
+        Ok(OuterGradient { theta: b, v: v.iter().map(|v| price * v).collect::<Vec<_>>().into() })
     }
 
     /// Rows a_i δ_i: δ_i = r_i, a standard normal number, or 1, for E δ_i² = 1.
@@ -369,7 +369,7 @@ impl Problem for PoissonControl {
         self.check_inner("direction", q)?;
         let gradient = self.grad_inner(v, theta, batch)?;
         let z = products(&self.source, batch, q)?;
-        let cross_vjp = self.scattered(batch, &z);
+        let cross_vjp = self.scattered(batch, &z).into();
         let mut hvp = mean(&self.source, batch, z)?;
         axpy(self.ridge, q, &mut hvp);
         Ok(InnerProducts { gradient, hvp, cross_vjp })

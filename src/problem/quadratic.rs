@@ -229,7 +229,7 @@ impl Problem for Quadratic {
     fn grad_outer(&self, v: &[f64], theta: &[f64], batch: Batch<'_>) -> Result<OuterGradient> {
         self.check(v, theta)?;
         let b = self.outer_model.gradient(Weighted::ones(&self.outer, batch), theta)?;
-        Ok(OuterGradient { theta: b, v: self.penalty.apply(v)? })
+        Ok(OuterGradient { theta: b, v: self.penalty.apply(v)?.into() })
     }
 
     /// The rows of the joint regression without their a_i: x_i ⊗ δ_i.

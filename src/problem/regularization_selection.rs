@@ -14,7 +14,7 @@ pub use data::{Config, DataSet, InitialInner, InitialStrength, Strength};
 
 use self::data::Parts;
 use super::held_out::Fold;
-use super::{Baseline, Constants, DataSource, HeldOut, InnerProducts, OuterGradient, Problem};
+use super::{Baseline, Constants, DataSource, HeldOut, InnerProducts, OuterGradient, OuterVector, Problem};
 use crate::dense::{Matrix, dot, norm};
 use crate::error::{Error, Result, check_finite, check_len};
 use crate::gradient::{GradientBlock, KroneckerRows};
@@ -188,7 +188,10 @@ impl Problem for RegularizationSelection {
     /// f does not depend on v.
     fn grad_outer(&self, v: &[f64], theta: &[f64], batch: Batch<'_>) -> Result<OuterGradient> {
         self.check(v, theta)?;
-        Ok(OuterGradient { theta: self.model.gradient(Weighted::ones(&self.validation, batch), theta)?, v: vec![0.0; v.len()] })
+        Ok(OuterGradient {
+            theta: self.model.gradient(Weighted::ones(&self.validation, batch), theta)?,
+            v: OuterVector::Zero(v.len()),
+        })
     }
 
     fn scores(&self, v: &[f64], theta: &[f64], batch: Batch<'_>, kind: FisherKind, key: Key) -> Result<GradientBlock> {
@@ -235,7 +238,7 @@ impl Problem for RegularizationSelection {
         let Products { mut gradient, mut hvp, .. } = self.model.products(self.data(batch), theta, q)?;
         self.add_known(&strengths, theta, &mut gradient);
         self.add_known(&strengths, q, &mut hvp);
-        Ok(InnerProducts { gradient, hvp, cross_vjp: self.grouped(&strengths, theta, q) })
+        Ok(InnerProducts { gradient, hvp, cross_vjp: self.grouped(&strengths, theta, q).into() })
     }
 
     fn hold_out(&self, fold: usize, folds: usize) -> Result<Option<HeldOut>> {

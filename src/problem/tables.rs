@@ -72,11 +72,11 @@ impl<P: Problem + ?Sized> SampleTables for WholeRows<'_, P> {
             match side {
                 TableSide::Inner => {
                     let InnerProducts { gradient, hvp, cross_vjp } = self.0.inner_products(v, theta, Batch::Indices(&[i]), q)?;
-                    [gradient, hvp, cross_vjp].iter().for_each(|part| rows.extend_from_slice(part));
+                    [gradient, hvp, cross_vjp.into_vec()].iter().for_each(|part| rows.extend_from_slice(part));
                 }
                 TableSide::Outer => {
                     let OuterGradient { theta, v } = self.0.grad_outer(v, theta, Batch::Indices(&[i]))?;
-                    [theta, v].iter().for_each(|part| rows.extend_from_slice(part));
+                    [theta, v.into_vec()].iter().for_each(|part| rows.extend_from_slice(part));
                 }
             }
         }

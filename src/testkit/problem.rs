@@ -69,10 +69,10 @@ const OPERATIONS: [Operation; 12] = [
     ("cross_jvp", Over::Inner, |p, at| p.cross_jvp(at.v, at.theta, at.batch, at.u_v)),
     ("inner_products ∇_θ g", Over::Inner, |p, at| Ok(p.inner_products(at.v, at.theta, at.batch, at.u_theta)?.gradient)),
     ("inner_products Hq", Over::Inner, |p, at| Ok(p.inner_products(at.v, at.theta, at.batch, at.u_theta)?.hvp)),
-    ("inner_products Jᵀq", Over::Inner, |p, at| Ok(p.inner_products(at.v, at.theta, at.batch, at.u_theta)?.cross_vjp)),
+    ("inner_products Jᵀq", Over::Inner, |p, at| Ok(p.inner_products(at.v, at.theta, at.batch, at.u_theta)?.cross_vjp.into_vec())),
     ("f_outer", Over::Outer, |p, at| Ok(vec![p.f_outer(at.v, at.theta, at.batch)?])),
     ("grad_outer θ", Over::Outer, |p, at| Ok(p.grad_outer(at.v, at.theta, at.batch)?.theta)),
-    ("grad_outer v", Over::Outer, |p, at| Ok(p.grad_outer(at.v, at.theta, at.batch)?.v)),
+    ("grad_outer v", Over::Outer, |p, at| Ok(p.grad_outer(at.v, at.theta, at.batch)?.v.into_vec())),
 ];
 
 /// Whether an operation takes a direction of θ's length.
@@ -150,7 +150,7 @@ impl Suite<'_> {
                 let errors = [
                     relative_error(&one.gradient, &self.problem.grad_inner(v, theta, batch)?),
                     relative_error(&one.hvp, &self.problem.hvp(v, theta, batch, q)?),
-                    relative_error(&one.cross_vjp, &self.problem.cross_vjp(v, theta, batch, q)?),
+                    relative_error(&one.cross_vjp.to_vec(), &self.problem.cross_vjp(v, theta, batch, q)?),
                 ];
                 Ok(errors.into_iter().fold(0.0, f64::max))
             });

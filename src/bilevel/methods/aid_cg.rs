@@ -18,7 +18,7 @@ use crate::dense::{add_scaled, axpy, difference, norm};
 use crate::error::{Result, Status, check_count, check_len, check_nonnegative};
 use crate::inverse::{SolveOptions, conjugate_gradients};
 use crate::operator::{FromFn, LinearOperator};
-use crate::problem::{OuterGradient, Problem};
+use crate::problem::Problem;
 use crate::rng::Key;
 
 /// The method with its settings.
@@ -122,7 +122,7 @@ impl Method for Config {
 
         observer.phase(Phase::OuterGradient);
         let outer = self.outer_batch_size.draw(problem.outer_samples(), key.named("outer"))?;
-        let OuterGradient { theta: b, v: mut hypergradient } = problem.grad_outer(v, theta, outer.batch())?;
+        let (b, mut hypergradient) = problem.grad_outer(v, theta, outer.batch())?.into_vecs();
 
         observer.phase(Phase::InverseProduct);
         let batch = self.hessian_samples.draw(n, key.named("hessian"))?;

@@ -13,7 +13,7 @@ use super::{Method, Observer, Phase, State};
 use crate::bilevel::{SampleCount, StepSize};
 use crate::dense::add_scaled;
 use crate::error::{Result, Status, check_count};
-use crate::problem::{OuterGradient, Problem};
+use crate::problem::Problem;
 use crate::rng::Key;
 
 /// The method with its settings.
@@ -90,7 +90,7 @@ impl Method for Config {
 
         observer.phase(Phase::OuterGradient);
         let outer = self.outer_batch_size.draw(problem.outer_samples(), key.named("outer"))?;
-        let OuterGradient { theta: b, v: mut hypergradient } = problem.grad_outer(v, theta, outer.batch())?;
+        let (b, mut hypergradient) = problem.grad_outer(v, theta, outer.batch())?.into_vecs();
 
         observer.phase(Phase::InverseProduct);
         let gamma = self.linear_step_size.unwrap_or(self.inner_step_size).at(*step);

@@ -18,7 +18,7 @@ use super::{Method, Observer, Phase, State};
 use crate::bilevel::{SampleCount, StepSize};
 use crate::dense::{add_scaled, dot};
 use crate::error::{Result, Status, check_count, check_len, check_positive};
-use crate::problem::{OuterGradient, Problem};
+use crate::problem::Problem;
 use crate::rng::Key;
 
 /// The method with its settings.
@@ -94,7 +94,7 @@ impl Method for Config {
 
         observer.phase(Phase::OuterGradient);
         let outer = self.outer_batch_size.draw(problem.outer_samples(), key.named("outer"))?;
-        let OuterGradient { theta: mut d_theta, v: mut d_v } = problem.grad_outer(v, theta, outer.batch())?;
+        let (mut d_theta, mut d_v) = problem.grad_outer(v, theta, outer.batch())?.into_vecs();
 
         observer.phase(Phase::CrossProduct);
         let batch = self.batch_size.draw(problem.inner_samples(), key.named("barrier"))?;

@@ -12,7 +12,7 @@ use crate::error::{Result, Status, check_count, check_positive};
 use crate::inverse::{SolveOptions, conjugate_gradients};
 use crate::operator::FromFn;
 use crate::oracle::{NewtonOptions, exact_inverse_hvp};
-use crate::problem::{OuterGradient, Problem};
+use crate::problem::Problem;
 use crate::rng::Key;
 use crate::samples::Batch;
 
@@ -84,7 +84,7 @@ impl Method for Config {
         }
 
         observer.phase(Phase::OuterGradient);
-        let OuterGradient { theta: b, v: mut hypergradient } = problem.grad_outer(v, theta, Batch::All)?;
+        let (b, mut hypergradient) = problem.grad_outer(v, theta, Batch::All)?.into_vecs();
 
         observer.phase(Phase::InverseProduct);
         let q = if problem.inner_dim() <= self.max_dense_dim {

@@ -111,7 +111,7 @@ impl Method for Config {
         }
 
         observer.phase(Phase::OuterGradient);
-        let mut direction = problem.grad_outer(v, &y, outer(key.named("outer"))?.batch())?.v;
+        let mut direction = problem.grad_outer(v, &y, outer(key.named("outer"))?.batch())?.v.into_vec();
         observer.phase(Phase::CrossProduct);
         let (upper, lower) = (inner(key.named("upper"))?, inner(key.named("lower"))?);
         add_scaled("grad_v", lambda, &problem.grad_v(v, &y, upper.batch())?, &mut direction)?;

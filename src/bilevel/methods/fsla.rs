@@ -80,7 +80,7 @@ type Samples<'a> = (Batch<'a>, Batch<'a>);
 
 /// h(v, θ, q) = ∇_v f − Jᵀq.
 fn estimate(problem: &dyn Problem, v: &[f64], theta: &[f64], q: &[f64], (inner, outer): Samples<'_>) -> Result<Vec<f64>> {
-    let mut h = problem.grad_outer(v, theta, outer)?.v;
+    let mut h = problem.grad_outer(v, theta, outer)?.v.into_vec();
     add_scaled("cross_vjp", -1.0, &problem.cross_vjp(v, theta, inner, q)?, &mut h)?;
     Ok(h)
 }

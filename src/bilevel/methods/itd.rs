@@ -22,7 +22,7 @@ use crate::bilevel::schedule::Drawn;
 use crate::bilevel::{SampleCount, StepSize};
 use crate::dense::add_scaled;
 use crate::error::{Error, Result, Status, check_count};
-use crate::problem::{OuterGradient, Problem};
+use crate::problem::Problem;
 use crate::rng::Key;
 
 /// The method with its settings.
@@ -131,7 +131,7 @@ impl Method for Config {
 
         observer.phase(Phase::OuterGradient);
         let outer = self.outer_batch_size.draw(problem.outer_samples(), key.named("outer"))?;
-        let OuterGradient { theta: mut p, v: mut hypergradient } = problem.grad_outer(v, theta, outer.batch())?;
+        let (mut p, mut hypergradient) = problem.grad_outer(v, theta, outer.batch())?.into_vecs();
 
         for (left, Taken { theta, batch, size }) in taken.iter().enumerate().rev() {
             observer.phase(Phase::CrossProduct);

@@ -14,7 +14,7 @@ use crate::dense::add_scaled;
 use crate::error::{Error, Result, Status, check_count};
 use crate::inverse::Damping;
 use crate::model::FisherKind;
-use crate::problem::{OuterGradient, Problem};
+use crate::problem::Problem;
 use crate::rng::Key;
 
 /// The method with its settings.
@@ -199,7 +199,7 @@ impl Method for Config {
 
         observer.phase(Phase::OuterGradient);
         let outer = self.outer_batch_size.draw(problem.outer_samples(), key.named("outer"))?;
-        let OuterGradient { theta: b, v: mut hypergradient } = problem.grad_outer(v, theta, outer.batch())?;
+        let (b, mut hypergradient) = problem.grad_outer(v, theta, outer.batch())?.into_vecs();
 
         observer.phase(Phase::InverseProduct);
         let (approximation, known) = (curvature.approximate()?, problem.known_curvature(v)?);

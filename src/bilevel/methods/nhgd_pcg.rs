@@ -20,7 +20,7 @@ use crate::error::{Error, Result, Status, check_nonnegative};
 use crate::inverse::{Damping, PcgOptions, SolveOptions, preconditioned_conjugate_gradients};
 use crate::model::FisherKind;
 use crate::operator::FromFn;
-use crate::problem::{OuterGradient, Problem};
+use crate::problem::Problem;
 use crate::rng::Key;
 
 /// The method with its settings: those of NHGD, and of the solve.
@@ -139,7 +139,7 @@ impl Method for Config {
 
         observer.phase(Phase::OuterGradient);
         let outer = config.outer_batch_size.draw(problem.outer_samples(), key.named("outer"))?;
-        let OuterGradient { theta: b, v: mut hypergradient } = problem.grad_outer(v, theta, outer.batch())?;
+        let (b, mut hypergradient) = problem.grad_outer(v, theta, outer.batch())?.into_vecs();
 
         observer.phase(Phase::InverseProduct);
         let (approximation, known) = (curvature.approximate()?, problem.known_curvature(v)?.plus(self.damping)?);

@@ -5,7 +5,7 @@ use crate::bilevel::{Phase, SampleCount, StepSize};
 use crate::dense::add_scaled;
 use crate::error::{Error, Result, Status};
 use crate::par;
-use crate::problem::{InnerProducts, OuterGradient, Problem};
+use crate::problem::{InnerProducts, OuterGradient, OuterVector, Problem};
 use crate::rng::Key;
 use crate::samples::Batch;
 
@@ -64,7 +64,7 @@ pub(crate) struct Directions {
     /// D_q = Hq − b.
     pub(crate) q: Vec<f64>,
     /// D_v = ∇_v f − Jᵀq.
-    pub(crate) v: Vec<f64>,
+    pub(crate) v: OuterVector,
 }
 
 impl Directions {
@@ -85,15 +85,15 @@ impl Directions {
         let InnerProducts { gradient, hvp: mut q, cross_vjp } = products;
         let OuterGradient { theta: b, mut v } = outer;
         add_scaled("grad_outer.theta", -1.0, &b, &mut q)?;
-        add_scaled("cross_vjp", -1.0, &cross_vjp, &mut v)?;
+        v.add_scaled("cross_vjp", -1.0, cross_vjp)?;
         Ok(Self { theta: gradient, q, v })
     }
 
     /// Adds `factor` times other directions.
-    pub(crate) fn add_scaled(&mut self, factor: f64, other: &Self) -> Result<()> {
+    pub(crate) fn add_scaled(&mut self, factor: f64, other: Self) -> Result<()> {
         add_scaled("grad_inner", factor, &other.theta, &mut self.theta)?;
         add_scaled("linear_direction", factor, &other.q, &mut self.q)?;
-        add_scaled("hypergradient", factor, &other.v, &mut self.v)
+        self.v.add_scaled("hypergradient", factor, other.v)
     }
 
     /// One step along each: θ − α D_θ, q − γ D_q, v − η D_v. Whether all stayed finite.
@@ -107,8 +107,8 @@ impl Directions {
         add_scaled("grad_inner", -alpha, &self.theta, theta)?;
         add_scaled("linear_direction", -gamma, &self.q, q)?;
         observer.phase(Phase::OuterStep);
-        add_scaled("hypergradient", -eta, &self.v, v)?;
-        Ok(finite(theta) && finite(q) && finite(v))
+        let v_stays_finite = self.v.add_to("hypergradient", -eta, v)?;
+        Ok(v_stays_finite && finite(theta) && finite(q))
     }
 }
 

@@ -17,7 +17,7 @@ use super::{Method, Observer, Phase, State};
 use crate::bilevel::{SampleCount, StepSize};
 use crate::dense::{axpy, difference, dot};
 use crate::error::{Result, Status, check_count, check_len, check_positive};
-use crate::problem::{OuterGradient, Problem};
+use crate::problem::Problem;
 use crate::rng::Key;
 
 /// The method with its settings.
@@ -92,7 +92,7 @@ impl Method for Config {
 
         observer.phase(Phase::OuterGradient);
         let outer = self.outer_batch_size.draw(problem.outer_samples(), key.named("outer"))?;
-        let OuterGradient { theta: b, v: mut hypergradient } = problem.grad_outer(v, theta, outer.batch())?;
+        let (b, mut hypergradient) = problem.grad_outer(v, theta, outer.batch())?.into_vecs();
         check_len("grad_outer", b.len(), theta.len())?;
         check_len("grad_outer", hypergradient.len(), v.len())?;
 

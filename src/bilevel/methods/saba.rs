@@ -178,13 +178,13 @@ impl Method for Config {
         observer.phase(Phase::InnerStep);
         let batch = self.batch_size.draw(problem.inner_samples(), key.named("inner"))?;
         let mut gradient = estimate(problem, &*tables, (TableSide::Inner, point), batch.batch(), memory)?;
-        let cross_vjp = gradient.split_off(2 * d2);
+        let cross_vjp = gradient.split_off(2 * d2).into();
         let hvp = gradient.split_off(d2);
 
         observer.phase(Phase::OuterGradient);
         let batch = self.outer_batch_size.draw(problem.outer_samples(), key.named("outer"))?;
         let mut b = estimate(problem, &*tables, (TableSide::Outer, point), batch.batch(), memory)?;
-        let outer = OuterGradient { v: b.split_off(d2), theta: b };
+        let outer = OuterGradient { v: b.split_off(d2).into(), theta: b };
         let directions = Directions::assemble(InnerProducts { gradient, hvp, cross_vjp }, outer)?;
 
         let (alpha, eta) = (self.inner_step_size.at(*step), self.outer_step_size.at(*step));

@@ -6,7 +6,7 @@ use super::parts::finite;
 use crate::bilevel::{Phase, SampleCount};
 use crate::dense::{add_scaled, axpy};
 use crate::error::Result;
-use crate::problem::{OuterGradient, Problem};
+use crate::problem::Problem;
 use crate::rng::Key;
 
 /// Which part of the series is taken.
@@ -43,7 +43,7 @@ impl SeriesEstimator {
     ) -> Result<Option<Vec<f64>>> {
         observer.phase(Phase::OuterGradient);
         let outer = self.outer_batch_size.draw(problem.outer_samples(), key.named("outer"))?;
-        let OuterGradient { theta: b, v: mut hypergradient } = problem.grad_outer(v, theta, outer.batch())?;
+        let (b, mut hypergradient) = problem.grad_outer(v, theta, outer.batch())?.into_vecs();
 
         observer.phase(Phase::InverseProduct);
         let Some(q) = self.inverse_product(problem, (v, theta), b, key.named("series"))? else {

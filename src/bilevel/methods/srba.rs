@@ -83,15 +83,15 @@ impl Config {
         let last = Directions {
             theta: memory.take("theta_direction", d2)?,
             q: memory.take("q_direction", d2)?,
-            v: memory.take("v_direction", d1)?,
+            v: memory.take("v_direction", d1)?.into(),
         };
 
         let inner = self.batch_size.draw(problem.inner_samples(), key.named("inner"))?;
         let outer = self.outer_batch_size.draw(problem.outer_samples(), key.named("outer"))?;
         let batches = (inner.batch(), outer.batch());
         let mut directions = Directions::at(problem, point, batches, observer)?;
-        directions.add_scaled(-1.0, &Directions::at(problem, (&v, &theta, &q), batches, observer)?)?;
-        directions.add_scaled(1.0, &last)?;
+        directions.add_scaled(-1.0, Directions::at(problem, (&v, &theta, &q), batches, observer)?)?;
+        directions.add_scaled(1.0, last)?;
         Ok(directions)
     }
 }
@@ -123,7 +123,7 @@ impl Method for Config {
         let Directions { theta: theta_direction, q: q_direction, v: v_direction } = directions;
         memory.put("theta_direction", theta_direction);
         memory.put("q_direction", q_direction);
-        memory.put("v_direction", v_direction);
+        memory.put("v_direction", v_direction.into_vec());
         memory.put("q", q);
         Ok(if stayed_finite { Status::Converged {} } else { Status::Diverged { step: *step } })
     }

@@ -185,7 +185,7 @@ impl FedHypergradient {
         (0..inner.len()).for_each(|i| hessian[(i, i)] += HYPERGRADIENT_DAMPING);
         let gradient = problem.grad_outer(&outer, &inner, Batch::All)?;
         let q = Cholesky::new(hessian)?.solve(&gradient.theta)?;
-        let value = difference(&gradient.v, &problem.cross_vjp(&outer, &inner, Batch::All, &q)?);
+        let value = difference(&gradient.v.into_vec(), &problem.cross_vjp(&outer, &inner, Batch::All, &q)?);
         Ok(Self { outer, inner, value })
     }
 

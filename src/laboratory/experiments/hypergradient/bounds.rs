@@ -117,7 +117,7 @@ impl<'a> Place<'a> {
     fn with_matrix(&self, mut matrix: Matrix, damping: f64) -> Result<Vec<f64>> {
         self.problem().known_curvature(self.v())?.plus(damping)?.add_to(&mut matrix)?;
         let q = Cholesky::new(matrix)?.solve(&self.b)?;
-        let mut h = self.problem().grad_outer(self.v(), self.theta, Batch::All)?.v;
+        let mut h = self.problem().grad_outer(self.v(), self.theta, Batch::All)?.v.into_vec();
         axpy(-1.0, &self.problem().cross_vjp(self.v(), self.theta, Batch::All, &q)?, &mut h);
         Ok(h)
     }
@@ -148,7 +148,7 @@ impl<'a> Place<'a> {
         };
         let cross = |batch| problem.cross_vjp(v, theta, batch, q);
         let sampled = SampledErrors {
-            outer_gradient: norm(&difference(&batch.v, &all.v)),
+            outer_gradient: norm(&difference(&batch.v.to_vec(), &all.v.to_vec())),
             cross: norm(&difference(&cross(sampling.inner)?, &cross(Batch::All)?)),
         };
         let missing = || Error::unsupported("a problem without constants", "take one that has them");
