@@ -68,7 +68,7 @@ impl Problem for GroupedRidge {
     }
     fn grad_outer(&self, v: &[f64], theta: &[f64], batch: Batch<'_>) -> Result<OuterGradient> {
         penalties(v)?;
-        Ok(OuterGradient { theta: self.0.gradient(Weighted::ones(&self.2, batch), theta)?, v: OuterVector::Zero(GROUPS) })
+        Ok(OuterGradient { theta: self.0.gradient(Weighted::ones(&self.2, batch), theta)?, v: OuterVector::zero(GROUPS) })
     }
     fn scores(&self, v: &[f64], theta: &[f64], batch: Batch<'_>, kind: FisherKind, key: Key) -> Result<GradientBlock> {
         penalties(v).and_then(|_| self.0.scores(Weighted::ones(&self.1, batch), theta, kind, key))

@@ -180,3 +180,27 @@ impl fmt::Display for Status {
         write!(f, " ({})", self.remedy())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// At every place, also beyond the last whole group of those that are looked at together.
+    #[test]
+    fn a_number_that_is_not_finite_is_seen_wherever_it_stands() {
+        for len in [0, 1, 2, 15, 16, 17, 63, 64, 65, 127, 1024, 1040] {
+            let mut values = vec![f64::MAX; len];
+            (1..len).step_by(2).for_each(|i| values[i] = -f64::MIN_POSITIVE);
+            assert!(all_finite(&values) && check_finite("x", &values).is_ok());
+            for place in (0..len).filter(|place| place % 7 == 0 || place + 20 > len) {
+                for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+                    let good = std::mem::replace(&mut values[place], bad);
+                    assert!(!all_finite(&values), "{bad} at {place} of {len}");
+                    let error = check_finite("x", &values).unwrap_err().to_string();
+                    assert!(error.contains(&place.to_string()), "{error}");
+                    values[place] = good;
+                }
+            }
+        }
+    }
+}

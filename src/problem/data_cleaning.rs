@@ -138,11 +138,10 @@ impl DataCleaning {
     }
 
     /// Σ over the batch of `values`, put where v_i stands, over m.
-    fn scatter(&self, batch: Batch<'_>, values: impl Iterator<Item = f64>) -> Vec<f64> {
-        let mut result = vec![0.0; self.outer_dim()];
-        let m = batch.len(self.train.len()) as f64;
-        batch.iter(self.train.len()).zip(values).for_each(|(i, x)| result[i] += x / m);
-        result
+    fn scatter(&self, batch: Batch<'_>, values: impl Iterator<Item = f64>) -> Result<OuterVector> {
+        let n = self.train.len();
+        let m = batch.len(n) as f64;
+        OuterVector::entries(n, batch.iter(n).zip(values).map(|(i, x)| (i, x / m)).collect())
     }
 
     fn weighted<'a>(&'a self, batch: Batch<'a>, weights: &'a [f64]) -> Weighted<'a> {
@@ -206,7 +205,7 @@ impl Problem for DataCleaning {
     fn grad_v(&self, v: &[f64], theta: &[f64], batch: Batch<'_>) -> Result<Vec<f64>> {
         let slopes = self.per_sample(v, theta, batch, |_, v| sigmoid_slope(v))?;
         let losses = self.model().losses(&self.train, batch, theta)?;
-        Ok(self.scatter(batch, slopes.iter().zip(losses).map(|(s, l)| s * l)))
+        Ok(self.scatter(batch, slopes.iter().zip(losses).map(|(s, l)| s * l))?.into_vec())
     }
 
     fn f_outer(&self, v: &[f64], theta: &[f64], batch: Batch<'_>) -> Result<f64> {
@@ -221,7 +220,7 @@ impl Problem for DataCleaning {
         check_finite("outer_var", v)?;
         Ok(OuterGradient {
             theta: self.model().gradient(Weighted::ones(&self.validation, batch), theta)?,
-            v: OuterVector::Zero(v.len()),
+            v: OuterVector::zero(v.len()),
         })
     }
 
@@ -245,7 +244,7 @@ impl Problem for DataCleaning {
     fn cross_vjp(&self, v: &[f64], theta: &[f64], batch: Batch<'_>, q: &[f64]) -> Result<Vec<f64>> {
         let slopes = self.per_sample(v, theta, batch, |_, v| sigmoid_slope(v))?;
         let products = self.model().score_products(&self.train, batch, theta, q)?;
-        Ok(self.scatter(batch, slopes.iter().zip(products).map(|(s, p)| s * p)))
+        Ok(self.scatter(batch, slopes.iter().zip(products).map(|(s, p)| s * p))?.into_vec())
     }
 
     /// (1/m) Σ σ'(v_i) u_i s_i
@@ -262,9 +261,8 @@ impl Problem for DataCleaning {
         let Products { mut gradient, mut hvp, score_products } = self.model().products(self.weighted(batch, &weights), theta, q)?;
         axpy(self.ridge, theta, &mut gradient);
         axpy(self.ridge, q, &mut hvp);
-        let (n, m) = (self.train.len(), score_products.len() as f64);
-        let entries = batch.iter(n).zip(score_products).map(|(i, product)| (i, sigmoid_slope(v[i]) * product / m)).collect();
-        let cross_vjp = OuterVector::Entries { len: n, entries };
+        let products = batch.iter(self.train.len()).zip(score_products).map(|(i, product)| sigmoid_slope(v[i]) * product);
+        let cross_vjp = self.scatter(batch, products)?;
         Ok(InnerProducts { gradient, hvp, cross_vjp })
     }
 

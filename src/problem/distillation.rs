@@ -277,7 +277,7 @@ impl Problem for Distillation {
     /// f does not depend on v.
     fn grad_outer(&self, v: &[f64], theta: &[f64], batch: Batch<'_>) -> Result<OuterGradient> {
         self.check(v, theta)?;
-        Ok(OuterGradient { theta: self.model.gradient(Weighted::ones(&self.train, batch), theta)?, v: OuterVector::Zero(v.len()) })
+        Ok(OuterGradient { theta: self.model.gradient(Weighted::ones(&self.train, batch), theta)?, v: OuterVector::zero(v.len()) })
     }
 
     fn scores(&self, v: &[f64], theta: &[f64], batch: Batch<'_>, kind: FisherKind, key: Key) -> Result<GradientBlock> {

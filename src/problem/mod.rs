@@ -46,7 +46,7 @@ use crate::samples::Batch;
 /// gradients ([`differences`]), and `check` says where a default is in use.
 ///
 /// Every operation refuses a v or θ of another length, numbers that are not finite and a bad batch. Of a v with an entry for each sample, an
-/// operation on a batch may look at the batch's entries alone: methods look at their whole state after each step.
+/// operation on a batch may look at the batch's entries alone: a run looks at the whole of v and θ after each step.
 pub trait Problem: Send + Sync {
     /// The registry name.
     fn name(&self) -> &'static str;

@@ -1,37 +1,53 @@
 //! Vectors of v's length of which a batch decides only some entries.
 
-use crate::dense::{add_scaled, axpy};
-use crate::error::{Result, all_finite, check_len};
+use crate::dense::axpy;
+use crate::error::{Error, Result, all_finite, check_len};
 
 /// A vector of d1 numbers: a part of a hypergradient. Where v has an entry for each sample, a batch touches few of them, and a step along such a
 /// vector costs what the batch does.
 #[derive(Debug, Clone, PartialEq)]
-pub enum OuterVector {
-    /// So many zeros: f does not depend on v.
+pub struct OuterVector(Form);
+
+#[derive(Debug, Clone, PartialEq)]
+enum Form {
     Zero(usize),
-    /// Numbers at some places of a vector of `len`; those at the same place add up.
+    /// Every place is below `len`.
     Entries {
-        /// d1.
         len: usize,
-        /// (place, number), places below `len`.
         entries: Vec<(usize, f64)>,
     },
-    /// Every number.
     Dense(Vec<f64>),
 }
 
+/// Every number.
 impl From<Vec<f64>> for OuterVector {
     fn from(values: Vec<f64>) -> Self {
-        Self::Dense(values)
+        Self(Form::Dense(values))
     }
 }
 
 impl OuterVector {
+    /// So many zeros: f does not depend on v.
+    pub fn zero(len: usize) -> Self {
+        Self(Form::Zero(len))
+    }
+
+    /// Numbers at some places of a vector of `len`, as (place, number); those at the same place add up.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a place that is not below `len`.
+    pub fn entries(len: usize, entries: Vec<(usize, f64)>) -> Result<Self> {
+        match entries.iter().find(|(place, _)| *place >= len) {
+            None => Ok(Self(Form::Entries { len, entries })),
+            Some((place, _)) => Err(Error::argument("entries", format_args!("places below {len}"), place)),
+        }
+    }
+
     /// d1.
     pub fn len(&self) -> usize {
-        match self {
-            Self::Zero(len) | Self::Entries { len, .. } => *len,
-            Self::Dense(values) => values.len(),
+        match &self.0 {
+            Form::Zero(len) | Form::Entries { len, .. } => *len,
+            Form::Dense(values) => values.len(),
         }
     }
 
@@ -43,16 +59,16 @@ impl OuterVector {
     /// y ← y + αx for this vector x, under its name. Whether the entries of y that changed are finite.
     ///
     /// # Errors
-    /// [`Error::Shape`](crate::Error::Shape) if the lengths differ.
+    /// [`Error::Shape`] if the lengths differ.
     pub fn add_to(&self, argument: &'static str, alpha: f64, y: &mut [f64]) -> Result<bool> {
         check_len(argument, self.len(), y.len())?;
-        Ok(match self {
-            Self::Zero(_) => true,
-            Self::Entries { entries, .. } => {
+        Ok(match &self.0 {
+            Form::Zero(_) => true,
+            Form::Entries { entries, .. } => {
                 entries.iter().for_each(|&(i, x)| y[i] += alpha * x);
                 entries.iter().all(|&(i, _)| y[i].is_finite())
             }
-            Self::Dense(values) => {
+            Form::Dense(values) => {
                 axpy(alpha, values, y);
                 all_finite(y)
             }
@@ -62,24 +78,23 @@ impl OuterVector {
     /// x ← x + α·other, under the other's name.
     ///
     /// # Errors
-    /// [`Error::Shape`](crate::Error::Shape) if the lengths differ.
+    /// [`Error::Shape`] if the lengths differ.
     pub fn add_scaled(&mut self, argument: &'static str, alpha: f64, other: Self) -> Result<()> {
         check_len(argument, other.len(), self.len())?;
-        match (&mut *self, other) {
-            (_, Self::Zero(_)) => {}
-            (Self::Zero(_), Self::Dense(mut values)) => {
-                values.iter_mut().for_each(|x| *x *= alpha);
-                *self = Self::Dense(values);
+        match (&mut self.0, other.0) {
+            (_, Form::Zero(_)) => {}
+            (mine @ Form::Zero(_), mut form) => {
+                match &mut form {
+                    Form::Entries { entries, .. } => entries.iter_mut().for_each(|(_, x)| *x *= alpha),
+                    Form::Dense(values) => values.iter_mut().for_each(|x| *x *= alpha),
+                    Form::Zero(_) => {}
+                }
+                *mine = form;
             }
-            (Self::Zero(len), Self::Entries { mut entries, .. }) => {
-                entries.iter_mut().for_each(|(_, x)| *x *= alpha);
-                *self = Self::Entries { len: *len, entries };
-            }
-            (Self::Dense(values), Self::Dense(other)) => add_scaled(argument, alpha, &other, values)?,
-            (_, other) => {
-                let mut values = std::mem::replace(self, Self::Zero(0)).into_vec();
-                other.add_to(argument, alpha, &mut values)?;
-                *self = Self::Dense(values);
+            (mine, form) => {
+                let mut values = Self(std::mem::replace(mine, Form::Zero(0))).into_vec();
+                Self(form).add_to(argument, alpha, &mut values)?;
+                *mine = Form::Dense(values);
             }
         }
         Ok(())
@@ -92,14 +107,14 @@ impl OuterVector {
 
     /// All d1 numbers.
     pub fn into_vec(self) -> Vec<f64> {
-        match self {
-            Self::Zero(len) => vec![0.0; len],
-            Self::Entries { len, entries } => {
+        match self.0 {
+            Form::Zero(len) => vec![0.0; len],
+            Form::Entries { len, entries } => {
                 let mut values = vec![0.0; len];
                 entries.into_iter().for_each(|(i, x)| values[i] += x);
                 values
             }
-            Self::Dense(values) => values,
+            Form::Dense(values) => values,
         }
     }
 }
@@ -110,7 +125,7 @@ mod tests {
 
     fn forms() -> [OuterVector; 3] {
         let entries = vec![(1, 2.0), (3, -1.0), (1, 0.5)];
-        [OuterVector::Zero(4), OuterVector::Entries { len: 4, entries }, vec![1.0, -2.0, 3.0, -4.0].into()]
+        [OuterVector::zero(4), OuterVector::entries(4, entries).unwrap(), vec![1.0, -2.0, 3.0, -4.0].into()]
     }
 
     #[test]
@@ -132,11 +147,13 @@ mod tests {
     #[test]
     fn what_is_not_finite_shows_and_other_lengths_are_refused() {
         for x in forms() {
-            let overflows = x != OuterVector::Zero(4);
+            let overflows = x != OuterVector::zero(4);
             assert_eq!(x.add_to("x", f64::MAX, &mut [1e308; 4]).unwrap(), !overflows);
             assert_eq!(x.add_to("x", 1.0, &mut [0.0; 3]).unwrap_err().offending_argument(), Some("x"));
-            assert!(OuterVector::Zero(5).add_scaled("x", 1.0, x).is_err());
+            assert!(OuterVector::zero(5).add_scaled("x", 1.0, x).is_err());
         }
-        assert!(!forms()[0].is_empty() && OuterVector::Zero(0).is_empty());
+        assert!(!forms()[0].is_empty() && OuterVector::zero(0).is_empty());
+        let outside = OuterVector::entries(4, vec![(0, 1.0), (4, 1.0)]).unwrap_err();
+        assert!(outside.offending_argument() == Some("entries") && outside.to_string().contains("below 4"), "{outside}");
     }
 }

@@ -190,7 +190,7 @@ impl Problem for RegularizationSelection {
         self.check(v, theta)?;
         Ok(OuterGradient {
             theta: self.model.gradient(Weighted::ones(&self.validation, batch), theta)?,
-            v: OuterVector::Zero(v.len()),
+            v: OuterVector::zero(v.len()),
         })
     }
 
