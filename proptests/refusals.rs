@@ -205,11 +205,11 @@ fn data_refuse_what_is_not_there() {
         let batch = Batch::Indices(indices);
         refused(features.select(indices), "batch");
         refused(features.gather(batch), "batch");
-        refused(features.project(batch, &Matrix::zeros(3, 1)), "batch");
+        refused(features.project(batch, &[&[0.0; 3]]), "batch");
         refused(features.accumulate(batch, &Matrix::zeros(1, indices.len())), "batch");
         refused(Targets::classes(vec![0, 1], 2).unwrap().select(indices), "batch");
     }
-    refused(features.project(Batch::All, &Matrix::zeros(2, 1)), "w");
+    refused(features.project(Batch::All, &[&[0.0; 2]]), "w");
     refused(features.accumulate(Batch::All, &Matrix::zeros(1, 3)), "delta");
     fails(Targets::classes(vec![0, 3], 3), &["labels", "below 3", "3 at sample 1"]);
     refused(Targets::classes(vec![], 0), "classes");

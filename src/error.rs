@@ -92,11 +92,12 @@ pub fn check_len(argument: &'static str, found: usize, expected: usize) -> Resul
     Err(Error::shape(argument, format_args!("length {expected}"), format_args!("length {found}")))
 }
 
-/// Whether every number is finite: 0·x is NaN for an x that is not, and stays so in a sum. Sixteen sums, without an exit in their midst.
+/// Whether every number is finite. What is not stays in a sum, so that finite sums say yes at once: sixteen of them, without an exit in their
+/// midst. Finite numbers whose sum is not are looked at one by one.
 pub(crate) fn all_finite(values: &[f64]) -> bool {
     let (chunks, rest) = values.as_chunks::<16>();
-    let sums = chunks.iter().fold([0.0; 16], |sums, chunk| std::array::from_fn(|i| sums[i] + 0.0 * chunk[i]));
-    sums.iter().chain(rest).all(|x| x.is_finite())
+    let sums = chunks.iter().fold([0.0; 16], |sums: [f64; 16], chunk| std::array::from_fn(|i| sums[i] + chunk[i]));
+    sums.iter().chain(rest).all(|x| x.is_finite()) || values.iter().all(|x| x.is_finite())
 }
 
 /// Checks that every entry is finite, and names the first one that is not.

@@ -95,9 +95,10 @@ pub struct Features {
 enum Storage {
     F64(Vec<f64>),
     F32(Vec<f32>),
-    /// A byte b stands for `meaning[b]`: a look-up is several times faster than a conversion.
+    /// A byte b stands for b · scale, which is `meaning[b]`: in double precision a look-up is several times faster than a conversion.
     Bytes {
         values: Vec<u8>,
+        scale: f64,
         meaning: Box<[f64; 256]>,
     },
 }
@@ -139,7 +140,7 @@ impl Features {
             return Err(Error::argument("scale", "a number whose 255-fold is finite", scale));
         }
         let meaning = Box::new(std::array::from_fn(|b| b as f64 * scale));
-        Self::new(values.len(), Storage::Bytes { values, meaning }, samples, width)
+        Self::new(values.len(), Storage::Bytes { values, scale, meaning }, samples, width)
     }
 
     fn new(len: usize, storage: Storage, samples: usize, stored_width: usize) -> Result<Self> {
@@ -192,7 +193,9 @@ impl Features {
         let storage = match &self.storage {
             Storage::F64(values) => Storage::F64(pick(values, width, indices)),
             Storage::F32(values) => Storage::F32(pick(values, width, indices)),
-            Storage::Bytes { values, meaning } => Storage::Bytes { values: pick(values, width, indices), meaning: meaning.clone() },
+            Storage::Bytes { values, scale, meaning } => {
+                Storage::Bytes { values: pick(values, width, indices), scale: *scale, meaning: meaning.clone() }
+            }
         };
         Ok(Self { storage, samples: indices.len(), stored_width: width, ..*self })
     }
@@ -203,7 +206,7 @@ impl Features {
         match &self.storage {
             Storage::F64(values) => out.extend_from_slice(&values[range]),
             Storage::F32(values) => out.extend(values[range].iter().map(|&x| f64::from(x))),
-            Storage::Bytes { values, meaning } => out.extend(values[range].iter().map(|&x| meaning[usize::from(x)])),
+            Storage::Bytes { values, meaning, .. } => out.extend(values[range].iter().map(|&x| meaning[usize::from(x)])),
         }
         if self.intercept == Intercept::Last {
             out.push(1.0);
@@ -231,26 +234,26 @@ impl Features {
         Matrix::from_columns(self.width(), n, rows)
     }
 
-    /// (X W)ᵀ over the batch, for W width × c: column i is Wᵀx_i. Costs 2·width·c flops a sample.
+    /// (X W)ᵀ over the batch, for W width × c: column i is Wᵀx_i. The columns of W are given in one slice after the other, as many as it has in
+    /// each. Costs 2·width·c flops a sample.
     ///
     /// # Errors
     /// As [`gather`](Self::gather), and [`Error::Shape`].
-    pub fn project(&self, batch: Batch<'_>, w: &Matrix) -> Result<Matrix> {
+    pub fn project(&self, batch: Batch<'_>, w: &[&[f64]]) -> Result<Matrix> {
         batch.check(self.samples)?;
-        check_shape("w", w, self.width(), w.ncols())?;
-        let n = batch.len(self.samples);
+        let (n, w) = (batch.len(self.samples), self.weights(w)?);
         let parts = par::map_blocks(n, RUN, |run| {
-            let (mut buffer, mut products) = (Buffer::default(), vec![0.0; run.len() * w.ncols()]);
-            for (block, out) in par::blocks_of(run, BLOCK).zip(products.chunks_mut(BLOCK * w.ncols())) {
-                self.block(batch, block, &mut buffer)?.project_into(w, out)?;
+            let (mut buffer, mut products) = (Buffer::default(), vec![0.0; run.len() * w.columns]);
+            for (block, out) in par::blocks_of(run, BLOCK).zip(products.chunks_mut(BLOCK * w.columns)) {
+                self.block(batch, block, &mut buffer)?.project_into(&w, out)?;
             }
             Ok(products)
         });
-        let mut all = Vec::with_capacity(n * w.ncols());
+        let mut all = Vec::with_capacity(n * w.columns);
         for part in parts {
             all.extend(part?);
         }
-        Matrix::from_columns(w.ncols(), n, all)
+        Matrix::from_columns(w.columns, n, all)
     }
 
     /// XᵀΔᵀ = Σ_i x_i δ_iᵀ over the batch, for Δ c × batch with the columns δ_i: width × c.
@@ -261,16 +264,16 @@ impl Features {
         batch.check(self.samples)?;
         let n = batch.len(self.samples);
         check_shape("delta", delta, delta.nrows(), n)?;
-        let zero = Matrix::zeros(self.width(), delta.nrows());
         let part = |run: Range<usize>| {
-            let (mut buffer, mut sum) = (Buffer::default(), zero.clone());
+            let (mut buffer, mut sum) = (Buffer::default(), self.sum(delta.nrows()));
             for block in par::blocks_of(run, BLOCK) {
                 let rows = self.block(batch, block.clone(), &mut buffer)?;
                 rows.accumulate_into(&mut sum, delta.columns(block), |sum, rows, delta| matmul_add(sum, 1.0, rows, delta))?;
             }
-            Ok(sum)
+            sum.into_matrix()
         };
-        par::fold_blocks(n, RUN, part, Ok(zero.clone()), |total: Result<Matrix>, part: Result<Matrix>| {
+        let zero = Ok(Matrix::zeros(self.width(), delta.nrows()));
+        par::fold_blocks(n, RUN, part, zero, |total: Result<Matrix>, part: Result<Matrix>| {
             let mut total = total?;
             total.add_scaled(1.0, &part?)?;
             Ok(total)
@@ -475,7 +478,7 @@ mod tests {
                     let m = batch.len(n);
                     let rows = features.gather(batch).unwrap();
                     assert_eq!(rows, Matrix::from_fn(p + 1, m, |j, i| row(batch.index(i), j)));
-                    let z = features.project(batch, &w).unwrap();
+                    let z = features.project(batch, &[w.as_slice()]).unwrap();
                     let delta = Matrix::from_columns(c, m, Key::new(2).stream().normals(c * m)).unwrap();
                     let sum = features.accumulate(batch, &delta).unwrap();
                     for k in 0..c {
@@ -501,9 +504,9 @@ mod tests {
         let features = Features::from_f64(vec![0.0; 6], 2, 3).unwrap();
         for batch in [Batch::Indices(&[]), Batch::Indices(&[0, 2])] {
             assert_eq!(features.gather(batch).unwrap_err().offending_argument(), Some("batch"));
-            assert!(features.project(batch, &Matrix::zeros(3, 1)).is_err());
+            assert!(features.project(batch, &[&[0.0; 3]]).is_err());
         }
-        assert!(features.project(Batch::All, &Matrix::zeros(2, 1)).is_err());
+        assert!(features.project(Batch::All, &[&[0.0; 2]]).is_err());
         assert!(features.accumulate(Batch::All, &Matrix::zeros(1, 3)).is_err());
         assert!(Targets::classes(vec![0, 3], 3).unwrap_err().to_string().contains("3 at sample 1"));
         assert!(Samples::new(features, Targets::classes(vec![0], 3).unwrap()).is_err());

@@ -50,7 +50,7 @@ pub fn softmax_samples(theta: &Matrix, samples: usize, key: Key) -> Result<Sampl
     check_size(samples, width)?;
     let rows = key.named("features").stream().normals(samples * width);
     let features = Features::from_f64(rows, samples, width)?;
-    let logits = features.project(Batch::All, theta)?;
+    let logits = features.project(Batch::All, &[theta.as_slice()])?;
     check_finite("products of theta with the features", logits.as_slice())?;
 
     let mut stream = key.named("labels").stream();

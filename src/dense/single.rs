@@ -15,12 +15,12 @@ pub(crate) fn transpose_times(c: &mut [f32], a: &[f32], b: &[f32], [m, k, n]: [u
     clear_vector_registers();
 }
 
-/// C ← A Bᵀ for A m × k and B n × k.
+/// C ← C + A Bᵀ for A m × k and B n × k.
 ///
 /// # Panics
 /// If a length is not that of its matrix.
-pub(crate) fn times_transpose(c: &mut [f32], a: &[f32], b: &[f32], [m, k, n]: [usize; 3]) {
+pub(crate) fn add_times_transpose(c: &mut [f32], a: &[f32], b: &[f32], [m, k, n]: [usize; 3]) {
     let (a, b) = (MatRef::from_column_major_slice(a, m, k), MatRef::from_column_major_slice(b, n, k));
-    matmul(MatMut::from_column_major_slice_mut(c, m, n), Accum::Replace, a, b.transpose(), 1.0_f32, Par::Seq);
+    matmul(MatMut::from_column_major_slice_mut(c, m, n), Accum::Add, a, b.transpose(), 1.0_f32, Par::Seq);
     clear_vector_registers();
 }

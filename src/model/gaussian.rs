@@ -63,7 +63,7 @@ impl Gaussian {
     /// x_iᵀu over the batch.
     fn products(&self, samples: &Samples, batch: Batch<'_>, argument: &'static str, u: &[f64]) -> Result<Vec<f64>> {
         self.check_vector(argument, u)?;
-        let products = samples.features.project(batch, &Matrix::column(u.to_vec()))?.into_vec();
+        let products = samples.features.project(batch, &[u])?.into_vec();
         check_finite("products of the features", &products)?;
         Ok(products)
     }

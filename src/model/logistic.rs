@@ -63,16 +63,16 @@ impl Logistic {
     fn logits(&self, samples: &Samples, batch: Batch<'_>, theta: &[f64]) -> Result<(Vec<f64>, Vec<u32>)> {
         let labels = self.labels(samples, batch)?;
         self.check_vector("theta", theta)?;
-        let z = samples.features.project(batch, &Matrix::column(theta.to_vec()))?.into_vec();
+        let z = samples.features.project(batch, &[theta])?.into_vec();
         check_finite("logits", &z)?;
         Ok((z, batch.iter(samples.len()).map(|i| labels[i]).collect()))
     }
 
-    /// [θ | u], checked.
-    fn pair(&self, theta: &[f64], u: &[f64]) -> Result<Matrix> {
+    /// θ and u, checked.
+    fn pair<'a>(&self, theta: &'a [f64], u: &'a [f64]) -> Result<[&'a [f64]; 2]> {
         self.check_vector("theta", theta)?;
         self.check_vector("direction", u)?;
-        Matrix::from_columns(self.width, 2, [theta, u].concat())
+        Ok([theta, u])
     }
 }
 
@@ -115,7 +115,7 @@ impl Model for Logistic {
             z[0] = data.weight(position) / m * residual(logit, labels[data.batch.index(position)]);
             logit
         };
-        let (sum, logits) = data.samples.features.pass(data.batch, &Matrix::column(theta.to_vec()), 0..1, weigh)?;
+        let (sum, logits) = data.samples.features.pass(data.batch, &[theta], 0..1, weigh)?;
         check_finite("logits", &logits)?;
         Ok(sum.into_vec())
     }
@@ -141,7 +141,7 @@ impl Model for Logistic {
     fn score_products(&self, samples: &Samples, batch: Batch<'_>, theta: &[f64], q: &[f64]) -> Result<Vec<f64>> {
         let (z, labels) = self.logits(samples, batch, theta)?;
         self.check_vector("direction", q)?;
-        let products = samples.features.project(batch, &Matrix::column(q.to_vec()))?.into_vec();
+        let products = samples.features.project(batch, &[q])?.into_vec();
         Ok(z.iter().zip(&labels).zip(&products).map(|((&z, &y), p)| residual(z, y) * p).collect())
     }
 

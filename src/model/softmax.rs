@@ -40,10 +40,15 @@ impl Softmax {
         Ok(Self { width, classes })
     }
 
-    fn matrix(&self, argument: &'static str, theta: &[f64]) -> Result<Matrix> {
+    /// The entries of a width × classes matrix, checked.
+    fn checked<'a>(&self, argument: &'static str, theta: &'a [f64]) -> Result<&'a [f64]> {
         check_len(argument, theta.len(), self.dim())?;
         check_finite(argument, theta)?;
-        Matrix::from_columns(self.width, self.classes, theta.to_vec())
+        Ok(theta)
+    }
+
+    fn matrix(&self, argument: &'static str, theta: &[f64]) -> Result<Matrix> {
+        Matrix::from_columns(self.width, self.classes, self.checked(argument, theta)?.to_vec())
     }
 
     /// Checks that the data are of this model; the fields of [`Samples`] and [`Targets`] are anyone's to change.
@@ -55,7 +60,7 @@ impl Softmax {
     /// Class probabilities, classes × m.
     fn probabilities(&self, samples: &Samples, batch: Batch<'_>, theta: &[f64]) -> Result<Matrix> {
         self.labels(samples, batch)?;
-        let mut p = samples.features.project(batch, &self.matrix("theta", theta)?)?;
+        let mut p = samples.features.project(batch, &[self.checked("theta", theta)?])?;
         softmax_columns(&mut p);
         Ok(p)
     }
@@ -75,13 +80,9 @@ impl Softmax {
         Ok((p, both.rows(self.classes..2 * self.classes).to_matrix()))
     }
 
-    /// [W | U], width × 2·classes.
-    fn pair(&self, theta: &[f64], u: &[f64]) -> Result<Matrix> {
-        for (argument, vector) in [("theta", theta), ("direction", u)] {
-            check_len(argument, vector.len(), self.dim())?;
-            check_finite(argument, vector)?;
-        }
-        Matrix::from_columns(self.width, 2 * self.classes, [theta, u].concat())
+    /// W and U, whose columns follow one another, checked.
+    fn pair<'a>(&self, theta: &'a [f64], u: &'a [f64]) -> Result<[&'a [f64]; 2]> {
+        Ok([self.checked("theta", theta)?, self.checked("direction", u)?])
     }
 }
 
@@ -106,7 +107,7 @@ impl Model for Softmax {
     /// log Σ_k exp(w_kᵀx) − w_yᵀx
     fn losses(&self, samples: &Samples, batch: Batch<'_>, theta: &[f64]) -> Result<Vec<f64>> {
         let labels = self.labels(samples, batch)?;
-        let z = samples.features.project(batch, &self.matrix("theta", theta)?)?;
+        let z = samples.features.project(batch, &[self.checked("theta", theta)?])?;
         Ok(categorical::losses(z, batch.iter(samples.len()).map(|i| labels[i])))
     }
 
@@ -114,7 +115,7 @@ impl Model for Softmax {
     fn gradient(&self, data: Weighted<'_>, theta: &[f64]) -> Result<Vec<f64>> {
         data.check()?;
         let labels = self.labels(data.samples, data.batch)?;
-        let (w, m) = (self.matrix("theta", theta)?, data.len() as f64);
+        let (w, m) = ([self.checked("theta", theta)?], data.len() as f64);
         let residual = |position: usize, z: &mut [f64]| {
             softmax_in_place(z);
             z[labels[data.batch.index(position)] as usize] -= 1.0;
@@ -148,9 +149,12 @@ impl Model for Softmax {
     /// (p_i − e_{y_i})ᵀ(Qᵀx_i)
     fn score_products(&self, samples: &Samples, batch: Batch<'_>, theta: &[f64], q: &[f64]) -> Result<Vec<f64>> {
         let labels = self.labels(samples, batch)?;
-        let (p, z) = self.probabilities_and_products(samples, batch, theta, q)?;
-        let product = |(position, i): (usize, usize)| dot(p.col(position), z.col(position)) - z[(labels[i] as usize, position)];
-        Ok(batch.iter(samples.len()).enumerate().map(product).collect())
+        let product = |position: usize, z: &mut [f64]| {
+            let (p, t) = z.split_at_mut(self.classes);
+            softmax_in_place(p);
+            dot(p, t) - t[labels[batch.index(position)] as usize]
+        };
+        samples.features.map_products(batch, &self.pair(theta, q)?, product)
     }
 
     /// Rows x_i ⊗ √w_i (p_i − e_y); for the expected kind, one for each class c with √(w_i p_ic) (p_i − e_c).
@@ -227,7 +231,7 @@ impl Model for Softmax {
 
     fn accuracy(&self, samples: &Samples, batch: Batch<'_>, theta: &[f64]) -> Result<Option<f64>> {
         let labels = self.labels(samples, batch)?;
-        let z = samples.features.project(batch, &self.matrix("theta", theta)?)?;
+        let z = samples.features.project(batch, &[self.checked("theta", theta)?])?;
         Ok(Some(categorical::accuracy(&z, batch.iter(samples.len()).map(|i| labels[i]))))
     }
 }

@@ -255,7 +255,7 @@ impl PoissonControl {
 
 /// a_iᵀu over the batch.
 fn products(rows: &Features, batch: Batch<'_>, u: &[f64]) -> Result<Vec<f64>> {
-    Ok(rows.project(batch, &Matrix::column(u.to_vec()))?.into_vec())
+    Ok(rows.project(batch, &[u])?.into_vec())
 }
 
 /// (1/m) Σ z_i a_i over the batch.

@@ -1,14 +1,16 @@
 //! A block of gathered rows, and the products with it in the precision that the features ask for.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
 use super::{Batch, Features, Intercept, Storage};
 use crate::dense::{Matrix, View, matmul_add_slice, single};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
-/// The precision of products with features: X·W and Xᵀ·Δ. Sums over blocks, and everything else, are in double precision.
+/// The precision of products with features: X·W and Xᵀ·Δ. Sums over more than 512 rows, and everything else, are in double
+/// precision.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Precision {
@@ -32,6 +34,25 @@ pub(super) enum Block<'a> {
     Single { rows: &'a [f32], count: usize },
 }
 
+/// W, width × c, in the precision of the rows that it is multiplied with: rounded once, not once a block.
+pub(super) struct Weights<'a> {
+    width: usize,
+    /// c.
+    pub(super) columns: usize,
+    values: Values<'a>,
+}
+
+enum Values<'a> {
+    Double(Cow<'a, [f64]>),
+    Single(Vec<f32>),
+}
+
+/// Σ x_i δ_iᵀ, width × c, over the blocks of one run, in the precision of the rows.
+pub(super) enum Sum {
+    Double(Matrix),
+    Single { values: Vec<f32>, width: usize, columns: usize },
+}
+
 impl Features {
     /// The rows at some positions of the batch, in the features' precision.
     pub(super) fn block<'a>(&self, batch: Batch<'_>, positions: Range<usize>, buffer: &'a mut Buffer) -> Result<Block<'a>> {
@@ -41,9 +62,46 @@ impl Features {
                 let (rows, count) = (&mut buffer.single, positions.len());
                 rows.clear();
                 rows.reserve(count * self.width());
+                self.touch(batch, positions.clone());
                 positions.for_each(|position| self.push_single(batch.index(position), rows));
                 Ok(Block::Single { rows, count })
             }
+        }
+    }
+
+    /// W for [`Block::project_into`], from its columns, several in a slice.
+    pub(super) fn weights<'a>(&self, w: &[&'a [f64]]) -> Result<Weights<'a>> {
+        let (width, entries) = (self.width(), w.iter().map(|part| part.len()).sum::<usize>());
+        if entries == 0 || w.iter().any(|part| part.len() % width != 0) {
+            let lengths: Vec<usize> = w.iter().map(|part| part.len()).collect();
+            return Err(Error::shape("w", format_args!("columns of {width} numbers"), format_args!("lengths {lengths:?}")));
+        }
+        let values = match (self.precision, w) {
+            (Precision::Double, [whole]) => Values::Double(Cow::Borrowed(whole)),
+            (Precision::Double, parts) => Values::Double(Cow::Owned(parts.concat())),
+            (Precision::Single, parts) => {
+                let mut values = Vec::with_capacity(entries);
+                parts.iter().for_each(|part| values.extend(part.iter().map(|&x| x as f32)));
+                Values::Single(values)
+            }
+        };
+        Ok(Weights { width, columns: entries / width, values })
+    }
+
+    /// A sum of nothing yet, with so many columns.
+    pub(super) fn sum(&self, columns: usize) -> Sum {
+        let width = self.width();
+        match self.precision {
+            Precision::Double => Sum::Double(Matrix::zeros(width, columns)),
+            Precision::Single => Sum::Single { values: vec![0.0; width * columns], width, columns },
+        }
+    }
+
+    /// Reads a byte of every cache line of rows that lie anywhere in memory, all at once: one after the other, each would be waited for.
+    fn touch(&self, batch: Batch<'_>, positions: Range<usize>) {
+        if let (Batch::Indices(indices), Storage::Bytes { values, .. }) = (batch, &self.storage) {
+            let rows = indices[positions].iter().map(|&i| &values[i * self.stored_width..(i + 1) * self.stored_width]);
+            std::hint::black_box(rows.flat_map(|row| row.iter().step_by(64)).fold(0, |all, byte| all ^ byte));
         }
     }
 
@@ -53,7 +111,7 @@ impl Features {
         match &self.storage {
             Storage::F64(values) => out.extend(values[range].iter().map(|&x| x as f32)),
             Storage::F32(values) => out.extend_from_slice(&values[range]),
-            Storage::Bytes { values, meaning } => out.extend(values[range].iter().map(|&x| meaning[usize::from(x)] as f32)),
+            Storage::Bytes { values, scale, .. } => out.extend(values[range].iter().map(|&x| f32::from(x) * *scale as f32)),
         }
         if self.intercept == Intercept::Last {
             out.push(1.0);
@@ -62,37 +120,58 @@ impl Features {
 }
 
 impl Block<'_> {
-    /// Adds Wᵀx_i to column i of `out`, c numbers each, for W width × c.
-    pub(super) fn project_into(&self, w: &Matrix, out: &mut [f64]) -> Result<()> {
-        match self {
-            Self::Double(rows) => matmul_add_slice(out, 1.0, w.t(), *rows),
-            Self::Single { rows, count } => {
+    /// Puts Wᵀx_i into column i of `out`, c numbers each.
+    pub(super) fn project_into(&self, w: &Weights<'_>, out: &mut [f64]) -> Result<()> {
+        let Weights { width, columns, values } = w;
+        match (self, values) {
+            (Self::Double(rows), Values::Double(w)) => {
+                out.fill(0.0);
+                matmul_add_slice(out, 1.0, View::from_slice(w, *width, *columns)?.t(), *rows)
+            }
+            (Self::Single { rows, count }, Values::Single(w)) => {
                 let mut products = vec![0.0; out.len()];
-                single::transpose_times(&mut products, &rounded(w.as_slice()), rows, [w.ncols(), w.nrows(), *count]);
-                out.iter_mut().zip(products).for_each(|(out, product)| *out += f64::from(product));
+                single::transpose_times(&mut products, w, rows, [*columns, *width, *count]);
+                out.iter_mut().zip(products).for_each(|(out, product)| *out = f64::from(product));
                 Ok(())
             }
+            _ => Err(mixed()),
         }
     }
 
     /// Adds Σ x_i δ_iᵀ to a width × c sum, the columns of Δ being the δ_i; in double precision by `product`, C += A B.
     pub(super) fn accumulate_into(
         &self,
-        sum: &mut Matrix,
+        sum: &mut Sum,
         delta: View<'_>,
         product: impl Fn(&mut Matrix, View<'_>, View<'_>) -> Result<()>,
     ) -> Result<()> {
-        match self {
-            Self::Double(rows) => product(sum, *rows, delta.t()),
-            Self::Single { rows, count } => {
-                let (width, c) = (sum.nrows(), delta.nrows());
-                let mut part = vec![0.0; width * c];
-                single::times_transpose(&mut part, rows, &rounded(delta.to_matrix().as_slice()), [width, *count, c]);
-                sum.as_mut_slice().iter_mut().zip(part).for_each(|(sum, part)| *sum += f64::from(part));
+        match (self, sum) {
+            (Self::Double(rows), Sum::Double(sum)) => product(sum, *rows, delta.t()),
+            (Self::Single { rows, count }, Sum::Single { values, width, columns }) => {
+                let delta = rounded(delta.to_matrix().as_slice());
+                single::add_times_transpose(values, rows, &delta, [*width, *count, *columns]);
                 Ok(())
+            }
+            _ => Err(mixed()),
+        }
+    }
+}
+
+impl Sum {
+    /// The sum in double precision.
+    pub(super) fn into_matrix(self) -> Result<Matrix> {
+        match self {
+            Self::Double(sum) => Ok(sum),
+            Self::Single { values, width, columns } => {
+                Matrix::from_columns(width, columns, values.into_iter().map(f64::from).collect())
             }
         }
     }
+}
+
+/// What no caller does: all three come from the same features.
+fn mixed() -> Error {
+    Error::argument("precision", "one for rows, weights and sums", "two")
 }
 
 fn rounded(values: &[f64]) -> Vec<f32> {
@@ -122,9 +201,10 @@ mod tests {
                 let single = double.clone().with_precision(Precision::Single);
                 let all = |features: &Features| {
                     let batch = Batch::Indices(&indices);
-                    let z = features.project(batch, &w).unwrap();
+                    let z = features.project(batch, &[w.as_slice()]).unwrap();
                     let sum = features.accumulate(batch, &z).unwrap();
-                    let (both, _) = features.pass(batch, &w, 0..c, |_, z| z.iter_mut().for_each(|z| *z = z.tanh())).unwrap();
+                    let (both, _) =
+                        features.pass(batch, &[w.as_slice()], 0..c, |_, z| z.iter_mut().for_each(|z| *z = z.tanh())).unwrap();
                     [z, sum, both].map(Matrix::into_vec).concat()
                 };
                 let (found, expected) = (all(&single), all(&double));

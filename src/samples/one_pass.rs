@@ -5,41 +5,40 @@ use std::ops::Range;
 
 use super::block::Buffer;
 use super::{BLOCK, Batch, Features, RUN};
-use crate::dense::{Matrix, check_shape, matmul_add_here};
+use crate::dense::{Matrix, matmul_add_here};
 use crate::error::{Error, Result};
 use crate::par;
 
 impl Features {
-    /// Σ_i x_i δ_iᵀ over the batch, width × kept, and what `f` returns for each entry. `f` is given a position in the batch and the c products
-    /// Wᵀx_i, and replaces them; those in `kept` are δ_i. Costs 2·width·(c + kept) flops a sample.
+    /// Σ_i x_i δ_iᵀ over the batch, width × kept, and what `f` returns for each entry. W is given as for [`project`](Self::project); `f` is given a
+    /// position in the batch and the c products Wᵀx_i, and replaces them; those in `kept` are δ_i. Costs 2·width·(c + kept) flops a sample.
     ///
     /// # Errors
     /// As [`gather`](Self::gather), [`Error::Shape`] for W, and [`Error::Argument`] for a range beyond the c products.
     pub fn pass<T: Send>(
         &self,
         batch: Batch<'_>,
-        w: &Matrix,
+        w: &[&[f64]],
         kept: Range<usize>,
         f: impl Fn(usize, &mut [f64]) -> T + Sync,
     ) -> Result<(Matrix, Vec<T>)> {
         batch.check(self.samples)?;
-        let c = w.ncols();
-        check_shape("w", w, self.width(), c)?;
+        let w = self.weights(w)?;
+        let c = w.columns;
         if kept.is_empty() || kept.end > c {
             return Err(Error::argument("kept", format_args!("a range within the {c} products"), format_args!("{kept:?}")));
         }
         let run = |run: Range<usize>| {
-            let (mut buffer, mut sum, mut results) =
-                (Buffer::default(), Matrix::zeros(self.width(), kept.len()), Vec::with_capacity(run.len()));
+            let (mut buffer, mut sum, mut results) = (Buffer::default(), self.sum(kept.len()), Vec::with_capacity(run.len()));
             for block in par::blocks_of(run, BLOCK) {
                 let rows = self.block(batch, block.clone(), &mut buffer)?;
                 let mut products = Matrix::zeros(c, block.len());
-                rows.project_into(w, products.as_mut_slice())?;
+                rows.project_into(&w, products.as_mut_slice())?;
                 results.extend(block.clone().map(|position| f(position, products.col_mut(position - block.start))));
                 let delta = products.rows(kept.clone());
                 rows.accumulate_into(&mut sum, delta, |sum, rows, delta| matmul_add_here(sum, 1.0, rows, delta))?;
             }
-            Ok((sum, results))
+            Ok((sum.into_matrix()?, results))
         };
         let mut parts = par::map_blocks(batch.len(self.samples), RUN, run).into_iter();
         let (mut sum, mut results) = parts.next().ok_or_else(|| Error::argument("batch", "at least 1 sample", "none"))??;
@@ -49,6 +48,36 @@ impl Features {
             results.extend(more);
         }
         Ok((sum, results))
+    }
+
+    /// What `f` returns for each entry of the batch, given its position and the c products Wᵀx_i, which it may change. W is given as for
+    /// [`project`](Self::project). Costs 2·width·c flops a sample.
+    ///
+    /// # Errors
+    /// As [`project`](Self::project).
+    pub fn map_products<T: Send>(
+        &self,
+        batch: Batch<'_>,
+        w: &[&[f64]],
+        f: impl Fn(usize, &mut [f64]) -> T + Sync,
+    ) -> Result<Vec<T>> {
+        batch.check(self.samples)?;
+        let w = self.weights(w)?;
+        let run = |run: Range<usize>| {
+            let (mut buffer, mut results) = (Buffer::default(), Vec::with_capacity(run.len()));
+            for block in par::blocks_of(run, BLOCK) {
+                let mut products = Matrix::zeros(w.columns, block.len());
+                self.block(batch, block.clone(), &mut buffer)?.project_into(&w, products.as_mut_slice())?;
+                results.extend(block.clone().map(|position| f(position, products.col_mut(position - block.start))));
+            }
+            Ok(results)
+        };
+        let mut all = Vec::with_capacity(batch.len(self.samples));
+        for part in par::map_blocks(batch.len(self.samples), RUN, run) {
+            let part: Result<Vec<T>> = part;
+            all.extend(part?);
+        }
+        Ok(all)
     }
 }
 
@@ -71,10 +100,11 @@ mod tests {
                         z.iter_mut().for_each(|z| *z = z.tanh() * (1.0 + position as f64));
                         first
                     };
-                    let (sum, firsts) = features.pass(batch, &w, kept.clone(), change).unwrap();
-                    let mut z = features.project(batch, &w).unwrap();
+                    let (sum, firsts) = features.pass(batch, &[w.as_slice()], kept.clone(), change).unwrap();
+                    let mut z = features.project(batch, &[w.as_slice()]).unwrap();
                     let expected: Vec<f64> = (0..z.ncols()).map(|i| change(i, z.col_mut(i))).collect();
                     assert!(relative_error(&firsts, &expected) < 1e-14);
+                    assert_eq!(features.map_products(batch, &[w.as_slice()], change).unwrap(), firsts);
                     let expected = features.accumulate(batch, &z.rows(kept).to_matrix()).unwrap();
                     assert!(relative_error(sum.as_slice(), expected.as_slice()) < 1e-13);
                 }
@@ -85,10 +115,15 @@ mod tests {
     #[test]
     fn bad_shapes_and_ranges_are_refused() {
         let features = Features::from_f64(vec![1.0; 6], 2, 3).unwrap();
-        let pass = |batch, w: &Matrix, kept| features.pass(batch, w, kept, |_, _| ()).unwrap_err().offending_argument();
+        let pass =
+            |batch, w: &Matrix, kept| features.pass(batch, &[w.as_slice()], kept, |_, _| ()).unwrap_err().offending_argument();
         assert_eq!(pass(Batch::All, &Matrix::zeros(2, 2), 0..1), Some("w"));
+        assert_eq!(pass(Batch::All, &Matrix::zeros(3, 0), 0..1), Some("w"));
         assert_eq!(pass(Batch::All, &Matrix::zeros(3, 2), 0..3), Some("kept"));
         assert_eq!(pass(Batch::All, &Matrix::zeros(3, 2), 1..1), Some("kept"));
+        let map = |batch, w: &Matrix| features.map_products(batch, &[w.as_slice()], |_, _| ()).unwrap_err().offending_argument();
+        assert_eq!(map(Batch::All, &Matrix::zeros(2, 2)), Some("w"));
+        assert_eq!(map(Batch::Indices(&[2]), &Matrix::zeros(3, 2)), Some("batch"));
         assert_eq!(pass(Batch::Indices(&[2]), &Matrix::zeros(3, 2), 0..1), Some("batch"));
         assert_eq!(pass(Batch::Indices(&[]), &Matrix::zeros(3, 2), 0..1), Some("batch"));
     }
