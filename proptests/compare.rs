@@ -291,3 +291,63 @@ fn the_command_leaves_a_record_that_report_draws_anew() {
     let nothing = nhgd(&["compare", "--resume", out]);
     assert_eq!((nothing.status.code(), String::from_utf8_lossy(&nothing.stderr).lines().count()), (Some(2), 1));
 }
+
+/// The same methods on the two problems apart, joined: the tables of both, and the profile of both at once.
+#[test]
+fn comparisons_are_joined_to_one_profile() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (digits, quadratic) = (CONFIG.find("[[problems]]").unwrap(), CONFIG.rfind("[[problems]]").unwrap());
+    let methods = CONFIG.find("[[methods]]").unwrap();
+    let head = &CONFIG[..digits];
+    let texts = [
+        ("a", [head, &CONFIG[digits..quadratic], &CONFIG[methods..]].concat()),
+        // Seeds of its own: each problem is judged by the seeds of its own comparison.
+        ("b", [&head.replace("[1, 2]", "[3, 4]"), &CONFIG[quadratic..methods], &CONFIG[methods..]].concat()),
+        ("c", [head, &CONFIG[digits..quadratic], &CONFIG[methods..].replace("\"exact\"", "\"other\"")].concat()),
+    ];
+    for (name, text) in &texts {
+        let file = path(&format!("{name}.toml"));
+        std::fs::write(&file, text).unwrap();
+        let done = nhgd(&["compare", &file, "--out", &path(name)]);
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+    let done = nhgd(&["compare", "--join", &path("a"), &path("b"), "--out", &path("both")]);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let [a, b, both] = ["a", "b", "both"].map(|name| Record::read(Path::new(&path(name))).unwrap());
+    for stem in [CANDIDATES, RUNS, CURVES, SUMMARY, TARGETS] {
+        let [a, b, both] = [&a, &b, &both].map(|record| record.table(stem).unwrap());
+        assert_eq!(both.len(), a.len() + b.len(), "{stem}");
+        let problems = both.distinct("problem").unwrap();
+        assert_eq!(problems, ["digits", "quadratic"], "{stem}");
+    }
+    let gaps = both.table(RUNS).unwrap().filter("problem", "quadratic").unwrap();
+    let own = b.table(RUNS).unwrap();
+    assert_eq!(gaps.text("value_gap").unwrap(), own.text("value_gap").unwrap());
+    // Shares count instances, here two of each: those of the joined profile are the means of both.
+    let (profiles, ratios) = ([&a, &b, &both].map(|record| record.table(PROFILE).unwrap()), [1.0, 1.5, 3.0, 10.0, 1e9]);
+    for method in ["nhgd", "nhgd-nystrom", "exact"] {
+        let share = |profile: &Table, cost: &str, within: f64| {
+            let rows = profile.filter("method", method).unwrap().filter("cost", cost).unwrap();
+            let (at, share) = (rows.numbers("ratio").unwrap(), rows.numbers("share").unwrap());
+            at.into_iter().zip(share).rfind(|(at, _)| *at <= within).unwrap().1
+        };
+        for cost in ["seconds", "gradient_equivalents"] {
+            for within in ratios {
+                let [a, b, both] = profiles.map(|profile| share(profile, cost, within));
+                assert!((both - 0.5 * (a + b)).abs() < 1e-12, "{method}, {cost} ≤ {within}: {both} of {a} and {b}");
+            }
+        }
+    }
+    let page = std::fs::read_to_string(path("both/report.html")).unwrap();
+    assert!(page.contains("curves-digits") && page.contains("curves-quadratic") && page.contains("performance-profile"));
+    assert!(nhgd(&["report", &path("both")]).status.success());
+    assert_eq!(std::fs::read_to_string(path("both/report.html")).unwrap(), page);
+
+    for (with, words) in [("c", "`exact` is in"), ("a", "`digits` has the label"), ("both", "joined already")] {
+        let refused = nhgd(&["compare", "--join", &path("a"), &path(with), "--out", &path("none")]);
+        let line = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(refused.status.code() == Some(1) && line.contains(words) && line.lines().count() == 1, "{with}: {line}");
+        assert!(!Path::new(&path("none")).exists());
+    }
+}

@@ -12,6 +12,7 @@ use super::session::{Session, with_way_on};
 use super::terminal::{Terminal, machine, say, say_json, say_table};
 use super::{Common, seconds};
 use crate::comparison::config::Config;
+use crate::comparison::join::join;
 use crate::comparison::record::{Record, SUMMARY, TARGETS};
 use crate::comparison::runner::{self, Checkpoint, Outlook, World};
 use crate::error::{Error, Result};
@@ -28,7 +29,7 @@ use crate::report;
 )]
 pub(super) struct Arguments {
     /// The configuration, as TOML
-    #[arg(required_unless_present = "resume")]
+    #[arg(required_unless_present_any = ["resume", "join"])]
     config: Option<PathBuf>,
     /// Say what would be run and how long it may take, and run nothing (but a moment of each method where the budget is not in seconds)
     #[arg(long)]
@@ -42,10 +43,14 @@ pub(super) struct Arguments {
     /// Go on with the unfinished comparison in this folder; runs that are done are not run again
     #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "list", "out"])]
     resume: Option<PathBuf>,
+    /// Make one record of several comparisons of the same methods on different problems, with one performance profile over all of them
+    #[arg(long, value_name = "DIR", num_args = 2.., conflicts_with_all = ["config", "list", "resume"])]
+    join: Vec<PathBuf>,
 }
 
 pub(super) fn main(arguments: &Arguments, common: &Common) -> Result<ExitCode> {
     let (record, folder, seconds) = match (&arguments.resume, &arguments.config) {
+        _ if !arguments.join.is_empty() => joined(arguments, common)?,
         (Some(folder), _) => resume(folder, arguments, common)?,
         (None, Some(path)) => {
             let config = Config::read(path)?;
@@ -130,6 +135,17 @@ fn execute(config: &Config, name: &str, arguments: &Arguments, common: &Common) 
     let session = Session::new(Writer::create(&folder)?, &common.interrupts, arguments.checkpoint_every)?;
     let done = runner::run(config, &source, machine(), &session).and_then(|record| session.complete_comparison(record));
     match done {
+        Ok(record) => Ok((record, folder, session.seconds())),
+        Err(error) => Err(session.ended(error, "compare", &folder)),
+    }
+}
+
+fn joined(arguments: &Arguments, common: &Common) -> Result<Executed> {
+    let names: Vec<_> = arguments.join.iter().map(|folder| folder.display().to_string()).collect();
+    let record = join(&arguments.join, &format!("Joined: {}", names.join(", ")))?;
+    let folder = arguments.out.clone().unwrap_or_else(|| first_free(Path::new("nhgd-output"), "joined"));
+    let session = Session::new(Writer::create(&folder)?, &common.interrupts, Duration::ZERO)?;
+    match session.complete_comparison(record) {
         Ok(record) => Ok((record, folder, session.seconds())),
         Err(error) => Err(session.ended(error, "compare", &folder)),
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::config::{Config, ProblemEntry};
+use super::profile::{self, CONVERGENCE, COSTS, TOLERANCE};
 use super::record::{CANDIDATES, CURVES, PROFILE, PROGRESS, RUNS, SUMMARY, TARGETS};
 use super::runner::{Compared, Tuned, best_point};
 use super::trial::{Point, Trial};
@@ -12,12 +13,6 @@ use crate::experiment::record::{Table, cell};
 use crate::laboratory::picture::{Axis, Band, Center, Drawing, Layer, Panel, Picture};
 use crate::problem::OracleCounts;
 
-/// The share of the way from the start to the best score that any method reached, left to go at the convergence test (Moré & Wild 2009).
-pub const TOLERANCE: f64 = 0.1;
-/// The name of that test among the targets.
-pub const CONVERGENCE: &str = "convergence";
-/// The costs by which methods are compared.
-const COSTS: [&str; 2] = ["seconds", "gradient_equivalents"];
 /// Places of a curve of progress.
 const PLACES: usize = 60;
 
@@ -27,13 +22,15 @@ type Concluded = (BTreeMap<String, Table>, BTreeMap<String, String>, Vec<Picture
 pub(super) fn conclude(config: &Config, problems: &[Compared<'_>]) -> Result<Concluded> {
     let metrics = metrics(problems);
     let targets = targets(problems)?;
+    let methods: Vec<&str> = config.methods.iter().map(|method| method.label.as_str()).collect();
+    let profile = profile::table(&methods, &targets, |_, seed| config.seeds.iter().any(|shared| shared.to_string() == seed))?;
     let tables = [
         (CANDIDATES, candidates(problems)?),
         (RUNS, runs(problems, &metrics)?),
         (CURVES, curves(problems, &metrics)?),
         (SUMMARY, summary(problems)?),
         (PROGRESS, progress(problems)?),
-        (PROFILE, profile(config, &targets)?),
+        (PROFILE, profile),
         (TARGETS, targets),
     ];
     let tables = tables.map(|(stem, table)| (stem.to_owned(), table)).into();
@@ -282,51 +279,6 @@ fn places(curves: &[Vec<(f64, f64)>]) -> Vec<(f64, Vec<f64>)> {
     (0..places).map(at).map(|at| (at, reached(at))).collect()
 }
 
-fn profile(config: &Config, targets: &Table) -> Result<Table> {
-    let mut table = Table::new(["method", "cost", "ratio", "share"]);
-    let tests = targets.filter("target", CONVERGENCE)?;
-    for cost in COSTS {
-        // For every (problem, seed) the costs of the methods that ran with this seed.
-        let mut instances: BTreeMap<(&str, &str), Vec<(&str, f64)>> = BTreeMap::new();
-        let (problems, methods, seeds) = (tests.text("problem")?, tests.text("method")?, tests.text("seed")?);
-        for (row, spent) in tests.numbers(cost)?.into_iter().enumerate() {
-            instances.entry((problems[row], seeds[row])).or_default().push((methods[row], spent.max(f64::MIN_POSITIVE)));
-        }
-        // Seeds that only some methods have would favour them.
-        instances.retain(|(_, seed), _| config.seeds.iter().any(|shared| shared.to_string() == **seed));
-        let least = |costs: &[(&str, f64)]| costs.iter().map(|(_, spent)| *spent).fold(f64::INFINITY, f64::min);
-        instances.retain(|_, costs| least(costs).is_finite());
-        if instances.is_empty() {
-            continue;
-        }
-        let ratio = |method: &str, costs: &[(&str, f64)]| {
-            costs.iter().find(|(own, _)| *own == method).map_or(f64::INFINITY, |(_, spent)| spent / least(costs))
-        };
-        let ratios = |method: &str| {
-            let mut ratios: Vec<f64> =
-                instances.values().map(|costs| ratio(method, costs)).filter(|ratio| ratio.is_finite()).collect();
-            ratios.sort_by(f64::total_cmp);
-            ratios
-        };
-        let methods = || config.methods.iter().map(|method| method.label.as_str());
-        let end = methods().flat_map(ratios).fold(1.0, f64::max);
-        for method in methods() {
-            let ratios = ratios(method);
-            let solved = |within: f64| ratios.iter().filter(|ratio| **ratio <= within).count();
-            let mut steps: Vec<f64> = ratios.iter().copied().filter(|ratio| *ratio > 1.0).collect();
-            steps.dedup();
-            // Level up to a step, then as high as it is.
-            let places = steps.into_iter().flat_map(|step| [step.next_down(), step]).chain((end > 1.0).then_some(end));
-            let mut places: Vec<f64> = std::iter::once(1.0).chain(places).collect();
-            places.dedup();
-            for place in places {
-                table.push([method, cost, &cell(place), &cell(solved(place) as f64 / instances.len() as f64)])?;
-            }
-        }
-    }
-    Ok(table)
-}
-
 /// For each problem and method what was chosen, as a configuration that `run` takes.
 fn best(config: &Config, problems: &[Compared<'_>]) -> Result<BTreeMap<String, String>> {
     let mut files = BTreeMap::new();
@@ -382,25 +334,7 @@ fn pictures(problems: &[Compared<'_>]) -> Vec<Picture> {
             },
         }
     };
-    let panel = |(cost, title): (&str, &str)| Panel {
-        title: title.to_owned(),
-        x: Axis::log("cost over the least, τ"),
-        layers: vec![Layer::new(PROFILE, "ratio", "share").only("cost", cost).by("method").named("{method}").center(Center::Mean)],
-        verticals: Vec::new(),
-    };
-    let profile = Picture {
-        file: "performance-profile".into(),
-        title: "Performance profile over all problems".into(),
-        caption: format!(
-            "The share of all problems and seeds on which a method passed the convergence test (what was left of the way from the start to the best \
-             score that any method reached: {TOLERANCE}) within τ times the cost of the cheapest method there."
-        ),
-        drawing: Drawing::Curves {
-            y: Axis::linear("share of problems and seeds solved"),
-            panels: COSTS.into_iter().zip(["by time", "by oracle calls"]).map(panel).collect(),
-        },
-    };
-    problems.iter().map(curves).chain([profile]).collect()
+    problems.iter().map(curves).chain([profile::picture()]).collect()
 }
 
 #[cfg(test)]

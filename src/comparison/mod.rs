@@ -9,6 +9,8 @@
 pub mod candidates;
 pub mod config;
 pub mod findings;
+pub mod join;
+pub mod profile;
 pub mod record;
 pub mod runner;
 mod trial;
