@@ -7,7 +7,7 @@ use std::path::Path;
 
 /// The layers, lowest first; modules of one layer do not import each other.
 const LAYERS: [&[&str]; 18] = [
-    &["error"],
+    &["error", "reused"],
     &["rng", "special", "file"],
     &["par"],
     &["dense"],

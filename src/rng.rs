@@ -89,6 +89,17 @@ impl Stream {
         (0..count).map(|_| self.below(n)).collect()
     }
 
+    /// Fills a slice with indices drawn from 0..n with replacement: those of [`indices`](Self::indices).
+    ///
+    /// # Errors
+    /// As [`indices`](Self::indices).
+    pub fn fill_indices(&mut self, n: usize, indices: &mut [usize]) -> Result<()> {
+        for index in indices {
+            *index = self.below(n)?;
+        }
+        Ok(())
+    }
+
     /// A random order of 0..n (Fisher–Yates).
     pub fn permutation(&mut self, n: usize) -> Vec<usize> {
         let mut order: Vec<usize> = (0..n).collect();

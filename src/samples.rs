@@ -1,85 +1,29 @@
 //! What a model sees of data: a [`Batch`] of sample numbers, [`Features`] touched only by X·W, Xᵀ·Δ and gathering rows, and
 //! [`Targets`]. A new way of storing rows (sparse, say) is one more variant of the storage here; nothing above notices.
 
+mod batch;
 mod block;
 mod one_pass;
 mod standardization;
+mod targets;
 
 use std::ops::Range;
 
+pub use batch::Batch;
 pub use block::Precision;
 pub use standardization::Standardization;
+pub use targets::Targets;
 
 use self::block::Buffer;
 use crate::dense::{Matrix, View, check_shape, matmul_add};
 use crate::error::{Error, Result, check_count, check_finite, check_len};
 use crate::par;
+use crate::reused::Reused;
 
 /// Samples handled at once in passes over the data: a block of gathered rows stays in a core's cache.
 const BLOCK: usize = 128;
 /// Samples of one piece of parallel work, which gathers block after block into the same buffer.
 const RUN: usize = 512;
-
-/// Which samples an operation uses. Means are over the batch's entries, repeated ones included.
-#[derive(Debug, Clone, Copy)]
-pub enum Batch<'a> {
-    /// Every sample, in order.
-    All,
-    /// These samples, in this order; repetition is allowed.
-    Indices(&'a [usize]),
-}
-
-impl<'a> Batch<'a> {
-    /// The number of entries, out of `samples` in all.
-    pub fn len(self, samples: usize) -> usize {
-        match self {
-            Self::All => samples,
-            Self::Indices(indices) => indices.len(),
-        }
-    }
-
-    /// The sample at position `position` of the batch.
-    ///
-    /// # Panics
-    /// If there are indices, and none there.
-    pub fn index(self, position: usize) -> usize {
-        match self {
-            Self::All => position,
-            Self::Indices(indices) => indices[position],
-        }
-    }
-
-    /// The first `count` entries.
-    pub fn first(self, count: usize, all: &'a [usize]) -> Batch<'a> {
-        let indices = match self {
-            Self::All => all,
-            Self::Indices(indices) => indices,
-        };
-        Batch::Indices(&indices[..count.min(indices.len())])
-    }
-
-    /// The batch's sample numbers.
-    pub fn iter(self, samples: usize) -> impl ExactSizeIterator<Item = usize> + 'a {
-        (0..self.len(samples)).map(move |position| self.index(position))
-    }
-
-    /// Checks that the batch is not empty and that every index lies below `samples`.
-    ///
-    /// # Errors
-    /// [`Error::Argument`] otherwise.
-    pub fn check(self, samples: usize) -> Result<()> {
-        if self.len(samples) == 0 {
-            return Err(Error::argument("batch", "at least 1 sample", "an empty batch"));
-        }
-        match self {
-            Self::All => Ok(()),
-            Self::Indices(indices) => match indices.iter().find(|&&i| i >= samples) {
-                None => Ok(()),
-                Some(i) => Err(Error::argument("batch", format_args!("indices below {samples}"), i)),
-            },
-        }
-    }
-}
 
 /// Feature rows x_i, kept as they came until they are used.
 #[derive(Debug, Clone)]
@@ -214,12 +158,11 @@ impl Features {
     }
 
     /// The rows at some positions of the batch, as the columns of a matrix that stands in `buffer`.
-    fn gather_into<'a>(&self, batch: Batch<'_>, positions: Range<usize>, buffer: &'a mut Vec<f64>) -> Result<View<'a>> {
+    fn gather_into<'a>(&self, batch: Batch<'_>, positions: Range<usize>, buffer: &'a mut Reused<f64>) -> Result<View<'a>> {
         let count = positions.len();
-        buffer.clear();
-        buffer.reserve(count * self.width());
-        positions.for_each(|position| self.push_row(batch.index(position), buffer));
-        View::from_slice(buffer, self.width(), count)
+        let rows = buffer.empty(count * self.width());
+        positions.for_each(|position| self.push_row(batch.index(position), rows));
+        View::from_slice(rows, self.width(), count)
     }
 
     /// The batch's rows as the columns of a width × batch matrix.
@@ -229,31 +172,9 @@ impl Features {
     pub fn gather(&self, batch: Batch<'_>) -> Result<Matrix> {
         batch.check(self.samples)?;
         let n = batch.len(self.samples);
-        let mut rows = Vec::new();
+        let mut rows = Reused::default();
         self.gather_into(batch, 0..n, &mut rows)?;
-        Matrix::from_columns(self.width(), n, rows)
-    }
-
-    /// (X W)ᵀ over the batch, for W width × c: column i is Wᵀx_i. The columns of W are given in one slice after the other, as many as it has in
-    /// each. Costs 2·width·c flops a sample.
-    ///
-    /// # Errors
-    /// As [`gather`](Self::gather), and [`Error::Shape`].
-    pub fn project(&self, batch: Batch<'_>, w: &[&[f64]]) -> Result<Matrix> {
-        batch.check(self.samples)?;
-        let (n, w) = (batch.len(self.samples), self.weights(w)?);
-        let parts = par::map_blocks(n, RUN, |run| {
-            let (mut buffer, mut products) = (Buffer::default(), vec![0.0; run.len() * w.columns]);
-            for (block, out) in par::blocks_of(run, BLOCK).zip(products.chunks_mut(BLOCK * w.columns)) {
-                self.block(batch, block, &mut buffer)?.project_into(&w, out)?;
-            }
-            Ok(products)
-        });
-        let mut all = Vec::with_capacity(n * w.columns);
-        for part in parts {
-            all.extend(part?);
-        }
-        Matrix::from_columns(w.columns, n, all)
+        Matrix::from_reused(self.width(), n, rows)
     }
 
     /// XᵀΔᵀ = Σ_i x_i δ_iᵀ over the batch, for Δ c × batch with the columns δ_i: width × c.
@@ -278,142 +199,6 @@ impl Features {
             total.add_scaled(1.0, &part?)?;
             Ok(total)
         })
-    }
-}
-
-/// What is to be predicted.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub enum Targets {
-    /// Class numbers below `classes`.
-    Classes {
-        /// y_i, one a sample.
-        labels: Vec<u32>,
-        /// The number of classes.
-        classes: usize,
-    },
-    /// Real numbers.
-    Real {
-        /// y_i, one a sample.
-        values: Vec<f64>,
-    },
-    /// Real vectors.
-    Vectors {
-        /// y_i, one after the other.
-        values: Vec<f64>,
-        /// The numbers of a sample.
-        width: usize,
-    },
-}
-
-impl Targets {
-    /// Class labels.
-    ///
-    /// # Errors
-    /// [`Error::Argument`] for a label of `classes` or more (with its position), or no classes at all.
-    pub fn classes(labels: Vec<u32>, classes: usize) -> Result<Self> {
-        check_count("classes", classes)?;
-        match labels.iter().position(|&y| y as usize >= classes) {
-            None => Ok(Self::Classes { labels, classes }),
-            Some(i) => {
-                Err(Error::argument("labels", format_args!("labels below {classes}"), format_args!("{} at sample {i}", labels[i])))
-            }
-        }
-    }
-
-    /// Real targets.
-    ///
-    /// # Errors
-    /// [`Error::NotFinite`].
-    pub fn real(values: Vec<f64>) -> Result<Self> {
-        check_finite("targets", &values)?;
-        Ok(Self::Real { values })
-    }
-
-    /// Real vectors of `width` numbers, one after the other.
-    ///
-    /// # Errors
-    /// [`Error::NotFinite`], [`Error::Argument`] for a width of 0, [`Error::Shape`] if the last vector is cut short.
-    pub fn vectors(values: Vec<f64>, width: usize) -> Result<Self> {
-        check_finite("targets", &values)?;
-        check_count("target width", width)?;
-        check_len("targets", values.len(), values.len().div_ceil(width) * width)?;
-        Ok(Self::Vectors { values, width })
-    }
-
-    /// What the targets are, for messages.
-    fn kind(&self) -> &'static str {
-        match self {
-            Self::Classes { .. } => "class labels",
-            Self::Real { .. } => "real numbers",
-            Self::Vectors { .. } => "real vectors",
-        }
-    }
-
-    /// The labels and the number of classes.
-    ///
-    /// # Errors
-    /// [`Error::Argument`] for targets of another kind.
-    pub fn as_classes(&self) -> Result<(&[u32], usize)> {
-        match self {
-            Self::Classes { labels, classes } => Ok((labels, *classes)),
-            _ => Err(Error::argument("targets", "class labels", self.kind())),
-        }
-    }
-
-    /// The real targets.
-    ///
-    /// # Errors
-    /// [`Error::Argument`] for targets of another kind.
-    pub fn as_real(&self) -> Result<&[f64]> {
-        match self {
-            Self::Real { values } => Ok(values),
-            _ => Err(Error::argument("targets", "real numbers", self.kind())),
-        }
-    }
-
-    /// The real vectors, one after the other, and their width; real numbers are vectors of width 1.
-    ///
-    /// # Errors
-    /// [`Error::Argument`] for targets of another kind.
-    pub fn as_vectors(&self) -> Result<(&[f64], usize)> {
-        match self {
-            Self::Real { values } => Ok((values, 1)),
-            Self::Vectors { values, width } => Ok((values, *width)),
-            Self::Classes { .. } => Err(Error::argument("targets", "real numbers or vectors", self.kind())),
-        }
-    }
-
-    /// The number of targets.
-    pub fn len(&self) -> usize {
-        match self {
-            Self::Classes { labels, .. } => labels.len(),
-            Self::Real { values } => values.len(),
-            Self::Vectors { values, width } => values.len() / width,
-        }
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The targets at `indices`, in that order.
-    ///
-    /// # Errors
-    /// [`Error::Argument`] for an index out of range or none at all.
-    pub fn select(&self, indices: &[usize]) -> Result<Self> {
-        Batch::Indices(indices).check(self.len())?;
-        match self {
-            Self::Classes { labels, classes } => {
-                Ok(Self::Classes { labels: indices.iter().map(|&i| labels[i]).collect(), classes: *classes })
-            }
-            Self::Real { values } => Ok(Self::Real { values: indices.iter().map(|&i| values[i]).collect() }),
-            Self::Vectors { values, width } => {
-                let picked = indices.iter().flat_map(|&i| &values[i * width..(i + 1) * width]).copied().collect();
-                Ok(Self::Vectors { values: picked, width: *width })
-            }
-        }
     }
 }
 
@@ -511,25 +296,5 @@ mod tests {
         assert!(Targets::classes(vec![0, 3], 3).unwrap_err().to_string().contains("3 at sample 1"));
         assert!(Samples::new(features, Targets::classes(vec![0], 3).unwrap()).is_err());
         assert!(Targets::real(vec![1.0, f64::NAN]).unwrap_err().to_string().contains("entry 1 is NaN"));
-    }
-
-    #[test]
-    fn targets_are_picked_in_order_and_know_their_kind() {
-        let (classes, real) = (Targets::classes(vec![2, 0, 1], 3).unwrap(), Targets::real(vec![0.5, -1.0, 2.0]).unwrap());
-        assert_eq!(classes.select(&[2, 0, 0]).unwrap().as_classes().unwrap(), ([1, 2, 2].as_slice(), 3));
-        assert_eq!(real.select(&[2, 0, 0]).unwrap().as_real().unwrap(), [2.0, 0.5, 0.5]);
-        assert_eq!((real.len(), real.is_empty()), (3, false));
-        assert!(real.select(&[3]).is_err());
-        let vectors = Targets::vectors(vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 2).unwrap();
-        assert_eq!(vectors.len(), 3);
-        assert_eq!(vectors.select(&[2, 0]).unwrap().as_vectors().unwrap(), ([5.0, 6.0, 1.0, 2.0].as_slice(), 2));
-        assert_eq!(real.as_vectors().unwrap(), ([0.5, -1.0, 2.0].as_slice(), 1));
-        assert!(vectors.as_real().unwrap_err().to_string().ends_with("real vectors") && classes.as_vectors().is_err());
-        assert_eq!(Targets::vectors(vec![0.0; 5], 2).unwrap_err().offending_argument(), Some("targets"));
-        assert_eq!(Targets::vectors(vec![0.0; 4], 0).unwrap_err().offending_argument(), Some("target width"));
-        assert!(Targets::vectors(vec![f64::NAN; 2], 2).is_err());
-        for (error, found) in [(classes.as_real().unwrap_err(), "class labels"), (real.as_classes().unwrap_err(), "real numbers")] {
-            assert!(error.to_string().starts_with("targets: expected") && error.to_string().ends_with(found), "{error}");
-        }
     }
 }

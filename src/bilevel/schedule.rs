@@ -7,6 +7,7 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::error::{Error, Result, check_count, check_nonnegative, check_positive};
+use crate::reused::Reused;
 use crate::rng::Key;
 use crate::samples::Batch;
 
@@ -110,10 +111,10 @@ impl SampleCount {
     /// # Errors
     /// [`Error::Argument`](crate::Error::Argument) if there are no samples.
     pub fn draw(self, samples: usize, key: Key) -> Result<Drawn> {
-        Ok(Drawn(match self {
-            Self::All => None,
-            Self::Drawn(count) => Some(key.stream().indices(samples, count)?),
-        }))
+        let Self::Drawn(count) = self else { return Ok(Drawn(None)) };
+        let mut indices = Reused::zeros(count);
+        key.stream().fill_indices(samples, &mut indices)?;
+        Ok(Drawn(Some(indices)))
     }
 
     /// Checks that the count is neither 0 nor beyond 2³² (nothing could hold such a batch), under the setting's name.
@@ -130,21 +131,25 @@ impl SampleCount {
 }
 
 /// Sample numbers that were drawn, owned.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Drawn(Option<Vec<usize>>);
+#[derive(Debug, Clone, PartialEq)]
+pub struct Drawn(Option<Reused<usize>>);
 
 impl Drawn {
     /// As a batch.
     pub fn batch(&self) -> Batch<'_> {
-        self.0.as_deref().map_or(Batch::All, Batch::Indices)
+        self.0.as_ref().map_or(Batch::All, |indices| Batch::Indices(indices))
     }
 
     /// The first `count` of them, or the first `count` of all `samples`.
     pub fn first(&self, count: SampleCount, samples: usize) -> Self {
         match (count, &self.0) {
             (SampleCount::All, _) => self.clone(),
-            (SampleCount::Drawn(count), Some(indices)) => Self(Some(indices[..count.min(indices.len())].to_vec())),
-            (SampleCount::Drawn(count), None) => Self(Some((0..count.min(samples)).collect())),
+            (SampleCount::Drawn(count), Some(indices)) => {
+                let mut first = Reused::with_capacity(count.min(indices.len()));
+                first.extend_from_slice(&indices[..count.min(indices.len())]);
+                Self(Some(first))
+            }
+            (SampleCount::Drawn(count), None) => Self(Some((0..count.min(samples)).collect::<Vec<_>>().into())),
         }
     }
 }

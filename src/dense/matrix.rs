@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Real;
 use super::vectors::{axpy, norm};
 use crate::error::{Error, Result, check_len};
+use crate::reused::Reused;
 
 /// A column-major matrix: entry (i, j) stands at `i + j * nrows`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -15,7 +16,7 @@ use crate::error::{Error, Result, check_len};
 pub struct Matrix {
     nrows: usize,
     ncols: usize,
-    data: Vec<Real>,
+    data: Reused<Real>,
 }
 
 /// A matrix as it was read, its sizes not yet believed.
@@ -56,7 +57,7 @@ impl Matrix {
     /// # Panics
     /// As `Vec` does where so many entries exceed the address space.
     pub fn zeros(nrows: usize, ncols: usize) -> Self {
-        Self { nrows, ncols, data: vec![0.0; entries(nrows, ncols)] }
+        Self { nrows, ncols, data: Reused::zeros(entries(nrows, ncols)) }
     }
 
     /// The identity.
@@ -69,7 +70,7 @@ impl Matrix {
     /// # Panics
     /// As [`zeros`](Self::zeros).
     pub fn from_fn(nrows: usize, ncols: usize, mut f: impl FnMut(usize, usize) -> Real) -> Self {
-        let mut data = Vec::with_capacity(entries(nrows, ncols));
+        let mut data = Reused::with_capacity(entries(nrows, ncols));
         for j in 0..ncols {
             data.extend((0..nrows).map(|i| f(i, j)));
         }
@@ -81,13 +82,18 @@ impl Matrix {
     /// # Errors
     /// [`Error::Shape`] unless `data` has `nrows * ncols` entries.
     pub fn from_columns(nrows: usize, ncols: usize, data: Vec<Real>) -> Result<Self> {
+        Self::from_reused(nrows, ncols, data.into())
+    }
+
+    /// The same of memory that is used again.
+    pub(crate) fn from_reused(nrows: usize, ncols: usize, data: Reused<Real>) -> Result<Self> {
         check_entries(data.len(), nrows, ncols)?;
         Ok(Self { nrows, ncols, data })
     }
 
     /// A vector as a matrix of one column.
     pub fn column(data: Vec<Real>) -> Self {
-        Self { nrows: data.len(), ncols: 1, data }
+        Self { nrows: data.len(), ncols: 1, data: data.into() }
     }
 
     /// The number of rows.
@@ -128,7 +134,7 @@ impl Matrix {
 
     /// All entries, column by column, without a copy.
     pub fn into_vec(self) -> Vec<Real> {
-        self.data
+        self.data.into_vec()
     }
 
     /// The whole matrix as a view.
@@ -187,7 +193,8 @@ impl Matrix {
     /// Drops the last columns, or adds columns of zeros; no more memory is taken than they need.
     pub(crate) fn set_columns(&mut self, ncols: usize) {
         let length = entries(self.nrows, ncols);
-        self.data.reserve_exact(length.saturating_sub(self.data.len()));
+        let more = length.saturating_sub(self.data.len());
+        self.data.reserve_exact(more);
         self.data.resize(length, 0.0);
         self.ncols = ncols;
     }

@@ -11,6 +11,7 @@ use super::check_rows;
 use crate::dense::{Matrix, View, check_shape, dot, gram, matmul, matmul_add_slice};
 use crate::error::{self, Error, Result, check_count};
 use crate::par;
+use crate::reused::Reused;
 
 /// Samples projected at once.
 const BLOCK: usize = 128;
@@ -175,9 +176,12 @@ impl KroneckerRows {
     }
 
     pub(super) fn squared_row_norms(&self) -> Vec<f64> {
-        let inputs: Vec<f64> = (0..self.samples()).map(|i| dot(self.inputs.col(i), self.inputs.col(i))).collect();
+        let mut inputs = Reused::with_capacity(self.samples());
+        inputs.extend((0..self.samples()).map(|i| dot(self.inputs.col(i), self.inputs.col(i))));
         let delta = |row| dot(self.deltas.col(row), self.deltas.col(row));
-        (0..self.rows()).map(|row| inputs[row / self.rows_per_sample] * delta(row)).collect()
+        let mut squares = Reused::with_capacity(self.rows());
+        squares.extend((0..self.rows()).map(|row| inputs[row / self.rows_per_sample] * delta(row)));
+        squares.into_vec()
     }
 
     /// (XXᵀ) ∘ (ΔΔᵀ) across two blocks.
@@ -232,13 +236,17 @@ impl KroneckerRows {
             error::check_len("input width", block.input_width(), first.input_width())?;
             error::check_len("output width", block.output_width(), first.output_width())?;
         }
-        let samples = blocks.iter().map(|b| b.samples()).sum();
-        let rows = blocks.iter().map(|b| b.rows()).sum();
-        let inputs = blocks.iter().flat_map(|b| b.inputs.as_slice()).copied().collect();
-        let deltas = blocks.iter().flat_map(|b| b.deltas.as_slice()).copied().collect();
+        let samples: usize = blocks.iter().map(|b| b.samples()).sum();
+        let rows: usize = blocks.iter().map(|b| b.rows()).sum();
+        let mut inputs = Reused::with_capacity(first.input_width() * samples);
+        let mut deltas = Reused::with_capacity(first.output_width() * rows);
+        for block in blocks {
+            inputs.extend_from_slice(block.inputs.as_slice());
+            deltas.extend_from_slice(block.deltas.as_slice());
+        }
         Ok(Self {
-            inputs: Matrix::from_columns(first.input_width(), samples, inputs)?,
-            deltas: Matrix::from_columns(first.output_width(), rows, deltas)?,
+            inputs: Matrix::from_reused(first.input_width(), samples, inputs)?,
+            deltas: Matrix::from_reused(first.output_width(), rows, deltas)?,
             rows_per_sample: first.rows_per_sample,
         })
     }

@@ -11,6 +11,7 @@ use super::{FisherIdentity, FisherKind, Model, Products, Smoothness, Weighted};
 use crate::dense::{Matrix, dot};
 use crate::error::{Error, Result, check_count, check_finite, check_len};
 use crate::gradient::{GradientBlock, KroneckerRows, weighted_outer};
+use crate::reused::Reused;
 use crate::rng::Key;
 use crate::samples::{Batch, Features, Samples, Targets};
 
@@ -170,8 +171,9 @@ impl Model for Softmax {
             }
             FisherKind::Sampled => {
                 let mut stream = key.stream();
-                let drawn: Vec<u32> = (0..p.ncols()).map(|i| draw(p.col(i), stream.uniform())).collect();
-                subtract_labels(&mut p, drawn.into_iter());
+                let mut drawn = Reused::with_capacity(p.ncols());
+                drawn.extend((0..p.ncols()).map(|i| draw(p.col(i), stream.uniform())));
+                subtract_labels(&mut p, drawn.iter().copied());
                 (p, 1)
             }
             FisherKind::Expected => (categorical::expected_deltas(&p), self.classes),

@@ -19,6 +19,7 @@ use crate::error::{Error, Result, check_finite, check_len, check_positive};
 use crate::gradient::GradientBlock;
 use crate::inverse::KnownCurvature;
 use crate::model::{FisherKind, Head, Mlp, Model, Products, Softmax, Weighted};
+use crate::reused::Reused;
 use crate::rng::Key;
 use crate::samples::{Batch, Samples, Targets};
 
@@ -127,14 +128,17 @@ impl DataCleaning {
     }
 
     /// Checks v, θ and the batch, and gives `f(i, v_i)` for the batch: of v, only these numbers are looked at.
-    fn per_sample<T>(&self, v: &[f64], theta: &[f64], batch: Batch<'_>, f: impl Fn(usize, f64) -> T) -> Result<Vec<T>> {
+    fn per_sample(&self, v: &[f64], theta: &[f64], batch: Batch<'_>, f: impl Fn(usize, f64) -> f64) -> Result<Reused<f64>> {
         self.check(v, theta)?;
         batch.check(self.train.len())?;
-        let value = |i: usize| match v[i] {
-            v if v.is_finite() => Ok(f(i, v)),
-            value => Err(Error::NotFinite { argument: "outer_var", index: i, value }),
-        };
-        batch.iter(self.train.len()).map(value).collect()
+        let mut values = Reused::with_capacity(batch.len(self.train.len()));
+        for i in batch.iter(self.train.len()) {
+            match v[i] {
+                v if v.is_finite() => values.push(f(i, v)),
+                value => return Err(Error::NotFinite { argument: "outer_var", index: i, value }),
+            }
+        }
+        Ok(values)
     }
 
     /// Σ over the batch of `values`, put where v_i stands, over m.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Batch, Features, Intercept, Storage};
 use crate::dense::{Matrix, View, matmul_add_slice, single};
 use crate::error::{Error, Result};
+use crate::reused::Reused;
 
 /// The precision of products with features: X·W and Xᵀ·Δ. Sums over more than 512 rows, and everything else, are in double
 /// precision.
@@ -24,8 +25,8 @@ pub enum Precision {
 /// Where rows are gathered, block after block.
 #[derive(Default)]
 pub(super) struct Buffer {
-    double: Vec<f64>,
-    single: Vec<f32>,
+    double: Reused<f64>,
+    single: Reused<f32>,
 }
 
 /// Rows of features as the columns of a width × count matrix.
@@ -44,13 +45,13 @@ pub(super) struct Weights<'a> {
 
 enum Values<'a> {
     Double(Cow<'a, [f64]>),
-    Single(Vec<f32>),
+    Single(Reused<f32>),
 }
 
 /// Σ x_i δ_iᵀ, width × c, over the blocks of one run, in the precision of the rows.
 pub(super) enum Sum {
     Double(Matrix),
-    Single { values: Vec<f32>, width: usize, columns: usize },
+    Single { values: Reused<f32>, width: usize, columns: usize },
 }
 
 impl Features {
@@ -59,9 +60,8 @@ impl Features {
         match self.precision {
             Precision::Double => Ok(Block::Double(self.gather_into(batch, positions, &mut buffer.double)?)),
             Precision::Single => {
-                let (rows, count) = (&mut buffer.single, positions.len());
-                rows.clear();
-                rows.reserve(count * self.width());
+                let count = positions.len();
+                let rows = buffer.single.empty(count * self.width());
                 self.touch(batch, positions.clone());
                 positions.for_each(|position| self.push_single(batch.index(position), rows));
                 Ok(Block::Single { rows, count })
@@ -80,7 +80,7 @@ impl Features {
             (Precision::Double, [whole]) => Values::Double(Cow::Borrowed(whole)),
             (Precision::Double, parts) => Values::Double(Cow::Owned(parts.concat())),
             (Precision::Single, parts) => {
-                let mut values = Vec::with_capacity(entries);
+                let mut values = Reused::with_capacity(entries);
                 parts.iter().for_each(|part| values.extend(part.iter().map(|&x| x as f32)));
                 Values::Single(values)
             }
@@ -93,7 +93,7 @@ impl Features {
         let width = self.width();
         match self.precision {
             Precision::Double => Sum::Double(Matrix::zeros(width, columns)),
-            Precision::Single => Sum::Single { values: vec![0.0; width * columns], width, columns },
+            Precision::Single => Sum::Single { values: Reused::zeros(width * columns), width, columns },
         }
     }
 
@@ -129,9 +129,9 @@ impl Block<'_> {
                 matmul_add_slice(out, 1.0, View::from_slice(w, *width, *columns)?.t(), *rows)
             }
             (Self::Single { rows, count }, Values::Single(w)) => {
-                let mut products = vec![0.0; out.len()];
+                let mut products = Reused::zeros(out.len());
                 single::transpose_times(&mut products, w, rows, [*columns, *width, *count]);
-                out.iter_mut().zip(products).for_each(|(out, product)| *out = f64::from(product));
+                out.iter_mut().zip(products.iter()).for_each(|(out, product)| *out = f64::from(*product));
                 Ok(())
             }
             _ => Err(mixed()),
@@ -163,7 +163,9 @@ impl Sum {
         match self {
             Self::Double(sum) => Ok(sum),
             Self::Single { values, width, columns } => {
-                Matrix::from_columns(width, columns, values.into_iter().map(f64::from).collect())
+                let mut sum = Reused::with_capacity(values.len());
+                sum.extend(values.iter().copied().map(f64::from));
+                Matrix::from_reused(width, columns, sum)
             }
         }
     }
@@ -174,8 +176,10 @@ fn mixed() -> Error {
     Error::argument("precision", "one for rows, weights and sums", "two")
 }
 
-fn rounded(values: &[f64]) -> Vec<f32> {
-    values.iter().map(|&x| x as f32).collect()
+fn rounded(values: &[f64]) -> Reused<f32> {
+    let mut rounded = Reused::with_capacity(values.len());
+    rounded.extend(values.iter().map(|&x| x as f32));
+    rounded
 }
 
 #[cfg(test)]
@@ -192,7 +196,7 @@ mod tests {
             let values = Key::new(1).stream().normals(n * p);
             let forms = [
                 Features::from_bytes(bytes, n, p, 1.0 / 255.0).unwrap(),
-                Features::from_f32(rounded(&values), n, p).unwrap(),
+                Features::from_f32(rounded(&values).into_vec(), n, p).unwrap(),
                 Features::from_f64(values, n, p).unwrap(),
             ];
             let w = Matrix::from_columns(p + 1, c, Key::new(2).stream().normals((p + 1) * c)).unwrap();

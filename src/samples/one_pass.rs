@@ -1,53 +1,31 @@
-//! Sums Σ x_i δ_iᵀ whose δ_i depend on the products Wᵀx_i alone: a gradient, a Hessian product, or both at once. Each block of rows is
-//! gathered once and used twice while a cache holds it.
+//! What depends on a sample through its products Wᵀx_i alone: the products themselves, numbers made of them, and sums Σ x_i δ_iᵀ (a gradient,
+//! a Hessian product, or both at once), for which each block of rows is gathered once and used twice while a cache holds it.
 
 use std::ops::Range;
 
-use super::block::Buffer;
+use super::block::{Block, Buffer, Weights};
 use super::{BLOCK, Batch, Features, RUN};
 use crate::dense::{Matrix, matmul_add_here};
 use crate::error::{Error, Result};
 use crate::par;
+use crate::reused::Reused;
 
 impl Features {
-    /// Σ_i x_i δ_iᵀ over the batch, width × kept, and what `f` returns for each entry. W is given as for [`project`](Self::project); `f` is given a
-    /// position in the batch and the c products Wᵀx_i, and replaces them; those in `kept` are δ_i. Costs 2·width·(c + kept) flops a sample.
+    /// (X W)ᵀ over the batch, for W width × c: column i is Wᵀx_i. The columns of W are given in one slice after the other, as many as it has in
+    /// each. Costs 2·width·c flops a sample.
     ///
     /// # Errors
-    /// As [`gather`](Self::gather), [`Error::Shape`] for W, and [`Error::Argument`] for a range beyond the c products.
-    pub fn pass<T: Send>(
-        &self,
-        batch: Batch<'_>,
-        w: &[&[f64]],
-        kept: Range<usize>,
-        f: impl Fn(usize, &mut [f64]) -> T + Sync,
-    ) -> Result<(Matrix, Vec<T>)> {
-        batch.check(self.samples)?;
-        let w = self.weights(w)?;
-        let c = w.columns;
-        if kept.is_empty() || kept.end > c {
-            return Err(Error::argument("kept", format_args!("a range within the {c} products"), format_args!("{kept:?}")));
-        }
-        let run = |run: Range<usize>| {
-            let (mut buffer, mut sum, mut results) = (Buffer::default(), self.sum(kept.len()), Vec::with_capacity(run.len()));
-            for block in par::blocks_of(run, BLOCK) {
-                let rows = self.block(batch, block.clone(), &mut buffer)?;
-                let mut products = Matrix::zeros(c, block.len());
-                rows.project_into(&w, products.as_mut_slice())?;
-                results.extend(block.clone().map(|position| f(position, products.col_mut(position - block.start))));
-                let delta = products.rows(kept.clone());
-                rows.accumulate_into(&mut sum, delta, |sum, rows, delta| matmul_add_here(sum, 1.0, rows, delta))?;
-            }
-            Ok((sum.into_matrix()?, results))
-        };
-        let mut parts = par::map_blocks(batch.len(self.samples), RUN, run).into_iter();
-        let (mut sum, mut results) = parts.next().ok_or_else(|| Error::argument("batch", "at least 1 sample", "none"))??;
-        for part in parts {
-            let (part, more) = part?;
-            sum.add_scaled(1.0, &part)?;
-            results.extend(more);
-        }
-        Ok((sum, results))
+    /// As [`gather`](Self::gather), and [`Error::Shape`].
+    pub fn project(&self, batch: Batch<'_>, w: &[&[f64]]) -> Result<Matrix> {
+        let (n, w) = (batch.len(self.samples), self.weights(w)?);
+        let empty = |samples: usize| Reused::with_capacity(samples * w.columns);
+        let runs = self.runs(batch, &w, empty, |products, _, _, z| {
+            products.extend_from_slice(z.as_slice());
+            Ok(())
+        })?;
+        let mut all = empty(n);
+        runs.iter().for_each(|products| all.extend_from_slice(products));
+        Matrix::from_reused(w.columns, n, all)
     }
 
     /// What `f` returns for each entry of the batch, given its position and the c products Wᵀx_i, which it may change. W is given as for
@@ -61,23 +39,69 @@ impl Features {
         w: &[&[f64]],
         f: impl Fn(usize, &mut [f64]) -> T + Sync,
     ) -> Result<Vec<T>> {
-        batch.check(self.samples)?;
         let w = self.weights(w)?;
+        let runs = self.runs(batch, &w, Vec::with_capacity, |results, block, _, z| {
+            results.extend(block.clone().map(|position| f(position, z.col_mut(position - block.start))));
+            Ok(())
+        })?;
+        let mut all = Vec::with_capacity(batch.len(self.samples));
+        all.extend(runs.into_iter().flatten());
+        Ok(all)
+    }
+
+    /// Σ_i x_i δ_iᵀ over the batch, width × kept, and what `f` returns for each entry. W is given as for [`project`](Self::project); `f` is given a
+    /// position in the batch and the c products Wᵀx_i, and replaces them; those in `kept` are δ_i. Costs 2·width·(c + kept) flops a sample.
+    ///
+    /// # Errors
+    /// As [`project`](Self::project), and [`Error::Argument`] for a range beyond the c products.
+    pub fn pass<T: Send>(
+        &self,
+        batch: Batch<'_>,
+        w: &[&[f64]],
+        kept: Range<usize>,
+        f: impl Fn(usize, &mut [f64]) -> T + Sync,
+    ) -> Result<(Matrix, Vec<T>)> {
+        let w = self.weights(w)?;
+        if kept.is_empty() || kept.end > w.columns {
+            let expected = format!("a range within the {} products", w.columns);
+            return Err(Error::argument("kept", expected, format_args!("{kept:?}")));
+        }
+        let nothing = |samples: usize| (self.sum(kept.len()), Vec::with_capacity(samples));
+        let runs = self.runs(batch, &w, nothing, |(sum, results), block, rows, z| {
+            results.extend(block.clone().map(|position| f(position, z.col_mut(position - block.start))));
+            rows.accumulate_into(sum, z.rows(kept.clone()), |sum, rows, delta| matmul_add_here(sum, 1.0, rows, delta))
+        })?;
+        let mut runs = runs.into_iter();
+        let (sum, mut results) = runs.next().ok_or_else(|| Error::argument("batch", "at least 1 sample", "none"))?;
+        let mut sum = sum.into_matrix()?;
+        for (part, more) in runs {
+            sum.add_scaled(1.0, &part.into_matrix()?)?;
+            results.extend(more);
+        }
+        Ok((sum, results))
+    }
+
+    /// The batch in runs, in parallel: `step` takes each block's positions, rows and products Wᵀx_i into what `start` makes for a run of so many
+    /// samples. The runs are in the order of the batch.
+    fn runs<S: Send>(
+        &self,
+        batch: Batch<'_>,
+        w: &Weights<'_>,
+        start: impl Fn(usize) -> S + Sync,
+        step: impl Fn(&mut S, Range<usize>, &Block<'_>, &mut Matrix) -> Result<()> + Sync,
+    ) -> Result<Vec<S>> {
+        batch.check(self.samples)?;
         let run = |run: Range<usize>| {
-            let (mut buffer, mut results) = (Buffer::default(), Vec::with_capacity(run.len()));
+            let (mut buffer, mut state) = (Buffer::default(), start(run.len()));
             for block in par::blocks_of(run, BLOCK) {
                 let mut products = Matrix::zeros(w.columns, block.len());
-                self.block(batch, block.clone(), &mut buffer)?.project_into(&w, products.as_mut_slice())?;
-                results.extend(block.clone().map(|position| f(position, products.col_mut(position - block.start))));
+                let rows = self.block(batch, block.clone(), &mut buffer)?;
+                rows.project_into(w, products.as_mut_slice())?;
+                step(&mut state, block, &rows, &mut products)?;
             }
-            Ok(results)
+            Ok(state)
         };
-        let mut all = Vec::with_capacity(batch.len(self.samples));
-        for part in par::map_blocks(batch.len(self.samples), RUN, run) {
-            let part: Result<Vec<T>> = part;
-            all.extend(part?);
-        }
-        Ok(all)
+        par::map_blocks(batch.len(self.samples), RUN, run).into_iter().collect()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::{Batch, Features, Intercept};
 use crate::error::{Result, check_len};
+use crate::reused::Reused;
 
 /// Samples read at once.
 const BLOCK: usize = 256;
@@ -56,7 +57,7 @@ impl Standardization {
 
 /// Calls `f` with every row, the intercept among its numbers or not.
 fn each_row(features: &Features, mut f: impl FnMut(&[f64])) -> Result<()> {
-    let mut buffer = Vec::new();
+    let mut buffer = Reused::default();
     for block in crate::par::blocks(features.samples, BLOCK) {
         features.gather_into(Batch::All, block, &mut buffer)?;
         buffer.chunks_exact(features.width()).for_each(&mut f);
