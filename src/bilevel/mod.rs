@@ -16,7 +16,7 @@ pub use methods::{
     MrboConfig, NhgdConfig, NhgdPcgConfig, PzoboConfig, SabaConfig, SobaConfig, SrbaConfig, Start, StocbioConfig, SustainConfig,
     TtsaConfig, VrboConfig,
 };
-pub use run::{Ended, Observer, Outcome, Phase, Stop, resume, run};
+pub use run::{Clock, Ended, Observer, Outcome, Phase, Span, Stop, resume, run};
 pub use schedule::{SampleCount, StepSize};
 pub use state::{Memory, State};
 

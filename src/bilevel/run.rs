@@ -1,6 +1,9 @@
 //! The outer loop: step, record, until a reason to stop. It reads no clock: time, stopping from outside and recording come in
 //! through the [`Observer`].
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Method, State};
@@ -38,10 +41,33 @@ impl Phase {
     ];
 }
 
+/// The time since some moment, read from any thread.
+pub type Clock = Arc<dyn Fn() -> Duration + Send + Sync>;
+
+/// When a phase went on, on the observer's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// The phase.
+    pub phase: Phase,
+    /// Its beginning.
+    pub begin: Duration,
+    /// Its end.
+    pub end: Duration,
+}
+
 /// Watches a run from outside. Every method has a default that does nothing.
 pub trait Observer {
     /// A phase begins.
     fn phase(&mut self, _phase: Phase) {}
+
+    /// The clock by which phases that go on at the same time are timed; none where nobody wants to know.
+    fn clock(&self) -> Option<Clock> {
+        None
+    }
+
+    /// Two phases have ended that went on at the same time. The first had been announced by [`phase`](Self::phase). Only
+    /// told where there is a [`clock`](Self::clock).
+    fn overlapped(&mut self, _spans: [Span; 2]) {}
 
     /// The μ that a step took, whether it was given or chosen.
     fn damping(&mut self, _damping: f64) {}

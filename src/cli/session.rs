@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::interrupts::Interrupts;
 use super::terminal::{Terminal, quoted};
+use crate::bilevel::Clock;
 use crate::comparison;
 use crate::error::{Error, Result};
 use crate::experiment::checkpoint::Checkpoint;
@@ -119,6 +120,10 @@ impl Drop for Session<'_> {
 impl Environment for Session<'_> {
     fn now(&self) -> Duration {
         self.terminal.now()
+    }
+
+    fn clock(&self) -> Option<Clock> {
+        Some(self.terminal.clock())
     }
 
     fn progress(&mut self, done: u64, total: u64, what: &str) {

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use comfy_table::presets::ASCII_MARKDOWN;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::bilevel::Clock;
 use crate::error::{Error, Result};
 use crate::experiment::record::Table;
 
@@ -32,6 +34,12 @@ impl Terminal {
     /// The time since the beginning.
     pub(super) fn now(&self) -> Duration {
         self.begun.elapsed()
+    }
+
+    /// The same as a clock that any thread can read.
+    pub(super) fn clock(&self) -> Clock {
+        let begun = self.begun;
+        Arc::new(move || begun.elapsed())
     }
 
     /// Moves the bar.

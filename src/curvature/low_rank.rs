@@ -1,5 +1,7 @@
 //! F̂ = RᵀR/m + αI for a block of rows R: the approximation that `window` and every sketch hand out, solved with by Woodbury.
 
+use std::sync::Arc;
+
 use super::probes::ProbedResidual;
 use super::{Approximation, Certainty, Interval};
 use crate::dense::{Matrix, axpy};
@@ -11,7 +13,7 @@ use crate::operator::LinearOperator;
 /// RᵀR/m.
 #[derive(Debug, Clone)]
 struct Core {
-    rows: GradientBlock,
+    rows: Arc<GradientBlock>,
     mass: f64,
 }
 
@@ -32,6 +34,14 @@ impl LowRank {
     /// # Errors
     /// [`Error::Argument`](crate::Error::Argument) for a mass that is not positive, [`Error::NotFinite`](crate::Error::NotFinite).
     pub fn new(rows: GradientBlock, mass: f64, interval: Option<Interval>) -> Result<Self> {
+        Self::shared(Arc::new(rows), mass, interval)
+    }
+
+    /// The same of rows that others hold too.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn shared(rows: Arc<GradientBlock>, mass: f64, interval: Option<Interval>) -> Result<Self> {
         check_positive("mass", mass)?;
         rows.check_finite()?;
         Ok(Self { core: Core { rows, mass }, shift: 0.0, interval, probed: None })

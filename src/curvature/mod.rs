@@ -50,6 +50,7 @@ use crate::gradient::GradientBlock;
 use crate::inverse::{Bracket, KnownCurvature, Parts, RowSpace};
 pub use crate::inverse::{Certainty, Interval};
 use crate::operator::LinearOperator;
+use crate::reused::Reused;
 use crate::rng::Key;
 
 /// A streaming estimate of F: a running sum of w s sᵀ and its mass (the number of samples), both decayed alike.
@@ -68,6 +69,20 @@ pub trait Curvature: Any + Send + Sync {
     /// # Errors
     /// [`Error::Shape`] for another dimension, [`Error::NotFinite`]; the estimate is unchanged then.
     fn absorb(&mut self, block: &GradientBlock) -> Result<()>;
+
+    /// The same with a block that nobody else needs: a family that keeps rows as they came does without a copy.
+    ///
+    /// # Errors
+    /// As [`absorb`](Self::absorb).
+    fn absorb_owned(&mut self, block: GradientBlock) -> Result<()> {
+        self.absorb(&block)
+    }
+
+    /// How many of the last samples the estimate rests on, where it is those alone: nothing of what came before them is left. `None` where
+    /// every sample leaves its trace.
+    fn horizon(&self) -> Option<usize> {
+        None
+    }
 
     /// Multiplies sum and mass by 1 − γ, so that what comes later weighs more.
     ///
@@ -319,9 +334,9 @@ fn bracket_ends(
 
 /// Checks a block before it is absorbed, and returns the squared norms of its rows: finite entries whose squares are not would poison
 /// the sums.
-fn check_block(block: &GradientBlock, dim: usize) -> Result<Vec<f64>> {
+fn check_block(block: &GradientBlock, dim: usize) -> Result<Reused<f64>> {
     check_len("gradient block dimension", block.dim(), dim)?;
-    block.finite_squared_row_norms()
+    block.finite_squared_row_norms().map(Reused::from)
 }
 
 /// Checks that a d × `columns` matrix can be allocated: a refusal, where the allocator would end the program.

@@ -1,14 +1,17 @@
 //! The window: the last m samples' rows, in the form they came, solved with exactly in sample space. No sketch error; absorbing
-//! costs a copy of the factors. The idea is M-FAC's (Frantar, Kurtic & Alistarh 2021), here with Kronecker-factored rows.
+//! costs a copy of the factors at most, and none where the block is handed over. The idea is M-FAC's (Frantar, Kurtic & Alistarh
+//! 2021), here with Kronecker-factored rows.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::{Approximation, Certainty, Curvature, Interval, LowRank};
 use crate::error::{Error, Result, check_count};
 use crate::gradient::GradientBlock;
+use crate::reused::Reused;
 use crate::rng::Key;
 
 /// The settings of [`Window`].
@@ -42,7 +45,7 @@ pub struct Window {
 /// A block and what decay has left of its weight.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Kept {
-    block: GradientBlock,
+    block: Arc<GradientBlock>,
     weight: f64,
 }
 
@@ -73,8 +76,10 @@ impl Window {
         }
     }
 
-    fn push(&mut self, block: &GradientBlock, weight: f64) {
-        self.kept.push_back(Kept { block: block.last_samples(self.capacity), weight });
+    /// Adds a block at the end and lets go of what is beyond the capacity; only a block that is kept in part is copied.
+    fn push(&mut self, block: Arc<GradientBlock>, weight: f64) {
+        let block = if block.samples() > self.capacity { Arc::new(block.last_samples(self.capacity)) } else { block };
+        self.kept.push_back(Kept { block, weight });
         let mut excess = self.kept.iter().map(|k| k.block.samples()).sum::<usize>().saturating_sub(self.capacity);
         while excess > 0 {
             let Some(oldest) = self.kept.front_mut() else { return };
@@ -82,9 +87,27 @@ impl Window {
             if samples <= excess {
                 self.kept.pop_front();
             } else {
-                oldest.block = oldest.block.last_samples(samples - excess);
+                oldest.block = Arc::new(oldest.block.last_samples(samples - excess));
             }
             excess = excess.saturating_sub(samples);
+        }
+    }
+
+    /// All rows, each block's times the root of its weight: the block itself where there is one of weight 1.
+    fn rows(&self) -> Result<Arc<GradientBlock>> {
+        let scaled = |k: &Kept| {
+            if k.weight == 1.0 {
+                return Arc::clone(&k.block);
+            }
+            let mut block = GradientBlock::clone(&k.block);
+            block.scale(k.weight.sqrt());
+            Arc::new(block)
+        };
+        let blocks: Vec<_> = self.kept.iter().map(scaled).collect();
+        match blocks.as_slice() {
+            [] => Err(super::nothing_absorbed()),
+            [one] => Ok(Arc::clone(one)),
+            several => Ok(Arc::new(GradientBlock::stack(&several.iter().map(Arc::as_ref).collect::<Vec<_>>())?)),
         }
     }
 }
@@ -105,8 +128,19 @@ impl Curvature for Window {
     fn absorb(&mut self, block: &GradientBlock) -> Result<()> {
         super::check_block(block, self.dim)?;
         self.check_form(block)?;
-        self.push(block, 1.0);
+        self.push(Arc::new(block.last_samples(self.capacity)), 1.0);
         Ok(())
+    }
+
+    fn absorb_owned(&mut self, block: GradientBlock) -> Result<()> {
+        super::check_block(&block, self.dim)?;
+        self.check_form(&block)?;
+        self.push(Arc::new(block), 1.0);
+        Ok(())
+    }
+
+    fn horizon(&self) -> Option<usize> {
+        Some(self.capacity)
     }
 
     fn decay(&mut self, gamma: f64) -> Result<()> {
@@ -126,30 +160,17 @@ impl Curvature for Window {
             return Err(Error::unsupported(what, "use the same dimension and window"));
         }
         other.kept.iter().try_for_each(|k| self.check_form(&k.block))?;
-        other.kept.iter().for_each(|k| self.push(&k.block, k.weight));
+        other.kept.iter().for_each(|k| self.push(Arc::clone(&k.block), k.weight));
         Ok(())
     }
 
     fn approximate(&self) -> Result<Box<dyn Approximation>> {
-        let mass = self.mass();
-        if self.kept.is_empty() {
-            return Err(super::nothing_absorbed());
-        }
-        let mut rows = GradientBlock::stack(&self.kept.iter().map(|k| &k.block).collect::<Vec<_>>())?;
-        if self.kept.iter().any(|k| k.weight != 1.0) {
-            let scaled = self.kept.iter().map(|k| {
-                let mut block = k.block.clone();
-                block.scale(k.weight.sqrt());
-                block
-            });
-            let scaled: Vec<_> = scaled.collect();
-            rows = GradientBlock::stack(&scaled.iter().collect::<Vec<_>>())?;
-        }
+        let (mass, rows) = (self.mass(), self.rows()?);
         // Nothing is left out; only forming the products rounds.
-        let trace = rows.squared_row_norms().iter().sum::<f64>() / mass;
+        let trace = Reused::from(rows.squared_row_norms()).iter().sum::<f64>() / mass;
         let rounding = 4.0 * (rows.rows() as f64).sqrt() * f64::EPSILON * trace;
         let interval = Interval { lo: -rounding, hi: rounding, certainty: Certainty::Deterministic {} };
-        Ok(Box::new(LowRank::new(rows, mass, Some(interval))?))
+        Ok(Box::new(LowRank::shared(rows, mass, Some(interval))?))
     }
 
     fn trace(&self) -> Option<f64> {

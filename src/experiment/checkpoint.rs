@@ -17,7 +17,7 @@ use crate::rng::Key;
 use crate::samples::Batch;
 
 /// The version of the layout on disk.
-pub const CHECKPOINT_VERSION: u32 = 3;
+pub const CHECKPOINT_VERSION: u32 = 4;
 
 const FORMAT: Format = Format { name: "nhgd-checkpoint", version: CHECKPOINT_VERSION };
 

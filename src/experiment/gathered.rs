@@ -2,13 +2,14 @@
 //! numbers.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::config::{Config, Run};
 use super::hypergradient_errors;
 use super::record::{Manifest, RECORD_VERSION, Record, Table, cell};
-use crate::bilevel::{Damping, MethodConfig, Phase};
+use crate::bilevel::{Damping, MethodConfig, Phase, Span};
 use crate::error::Result;
 use crate::par;
 use crate::problem::{OracleCounts, Problem};
@@ -26,6 +27,7 @@ pub(super) struct Gathered {
     pub(super) errors: Option<Table>,
     pub(super) checks: Option<Table>,
     pictures: Option<Table>,
+    timeline: Option<Table>,
     pub(super) incidents: BTreeMap<String, String>,
 }
 
@@ -98,6 +100,17 @@ impl Gathered {
         Ok(())
     }
 
+    /// When the phases of a step went on, each with its lane, from the step's beginning on.
+    pub(super) fn time(&mut self, (label, step): (&str, u64), begin: Duration, spans: &[(usize, Span)]) -> Result<()> {
+        let table = self.timeline.get_or_insert_with(|| Table::new(["method", "step", "lane", "phase", "begin", "end"]));
+        for (lane, span) in spans {
+            let name = Phase::ALL.iter().find(|(phase, _)| *phase == span.phase).map_or("", |(_, name)| name);
+            let seconds = |at: Duration| format!("{:.6}", at.saturating_sub(begin).as_secs_f64());
+            table.push([label, &step.to_string(), &lane.to_string(), name, &seconds(span.begin), &seconds(span.end)])?;
+        }
+        Ok(())
+    }
+
     /// The complete record.
     pub(super) fn into_record(self, config: &Config, machine: BTreeMap<String, String>) -> Result<Record> {
         let slopes = match (&config.hypergradient_errors, &self.errors) {
@@ -124,6 +137,7 @@ impl Gathered {
             hypergradient_slopes: slopes,
             checks: self.checks,
             pictures: self.pictures,
+            timeline: self.timeline,
         })
     }
 }

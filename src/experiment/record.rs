@@ -36,6 +36,10 @@ pub const CHECKS: &str = "checks.csv";
 /// `step`, `picture` (its number), `title`, `kind` (`image` or `map`), `unit`, `values` (numbers with a space between).
 pub const PICTURES: &str = "pictures.csv";
 
+/// When the phases of the last outer step of each run of the first seed went on, and what went on beside what: `method`, `step`, `lane`
+/// (0, or 1 for what went on beside), `phase`, `begin`, `end` (seconds from the beginning of the step).
+pub const TIMELINE: &str = "timeline.csv";
+
 /// Where an unfinished run stands; gone once the record is complete.
 pub const CHECKPOINT: &str = "checkpoint.nhgd";
 
@@ -351,6 +355,8 @@ pub struct Record {
     pub checks: Option<Table>,
     /// `pictures.csv`, where the record has one.
     pub pictures: Option<Table>,
+    /// `timeline.csv`, where the record has one.
+    pub timeline: Option<Table>,
 }
 
 impl Record {
@@ -364,6 +370,7 @@ impl Record {
             (HYPERGRADIENT_SLOPES, &self.hypergradient_slopes),
             (CHECKS, &self.checks),
             (PICTURES, &self.pictures),
+            (TIMELINE, &self.timeline),
         ];
         let optional = optional.into_iter().filter_map(|(name, table)| table.as_ref().map(|table| (name, table)));
         for (name, table) in [(ROWS, &self.rows), (TIMINGS, &self.timings)].into_iter().chain(optional) {
@@ -389,6 +396,7 @@ impl Record {
             hypergradient_slopes: optional(HYPERGRADIENT_SLOPES)?,
             checks: optional(CHECKS)?,
             pictures: optional(PICTURES)?,
+            timeline: optional(TIMELINE)?,
             manifest,
         })
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::checkpoint::{Position, Running};
 use super::config::Run;
 use super::runner::Experiment;
-use crate::bilevel::{self, Ended, Observer, Phase, State, Stop};
+use crate::bilevel::{self, Clock, Ended, Observer, Phase, Span, State, Stop};
 use crate::error::{Result, Status};
 use crate::problem::{OracleCounts, Problem};
 use crate::rng::Key;
@@ -25,6 +25,8 @@ struct Recorder<'a, 'w> {
     seconds: [f64; EVALUATION + 1],
     current: Option<usize>,
     since: Duration,
+    /// The phases of the step that is being taken: in lane 1 what went on beside lane 0.
+    spans: Vec<(usize, Span)>,
     /// The step that is being taken.
     step: u64,
     /// What the method gave notice of: first when, last what.
@@ -50,6 +52,7 @@ pub(super) fn run_method(
         seconds: under_way.as_ref().map_or([0.0; EVALUATION + 1], |running| running.seconds),
         current: None,
         since: experiment.world.now(),
+        spans: Vec::new(),
         step: 0,
         noticed: None,
         damping: f64::NAN,
@@ -87,14 +90,51 @@ impl Recorder<'_, '_> {
         let now = self.experiment.world.now();
         if let Some(current) = self.current {
             self.seconds[current] += (now - self.since).as_secs_f64();
+            if let Some((phase, _)) = Phase::ALL.get(current) {
+                self.note(0, Span { phase: *phase, begin: self.since, end: now });
+            }
         }
         (self.current, self.since) = (next, now);
     }
+
+    /// A phase of the step, joined to the one before it where that is the same one going on.
+    fn note(&mut self, lane: usize, span: Span) {
+        match self.spans.last_mut() {
+            Some((last, before)) if *last == lane && before.phase == span.phase && before.end == span.begin => {
+                before.end = span.end
+            }
+            _ => self.spans.push((lane, span)),
+        }
+    }
+}
+
+fn index_of(phase: Phase) -> Option<usize> {
+    Phase::ALL.iter().position(|(p, _)| *p == phase)
 }
 
 impl Observer for Recorder<'_, '_> {
     fn phase(&mut self, phase: Phase) {
-        self.switch_to(Phase::ALL.iter().position(|(p, _)| *p == phase));
+        self.switch_to(index_of(phase));
+    }
+
+    fn clock(&self) -> Option<Clock> {
+        self.experiment.world.clock()
+    }
+
+    /// The time of the first counts as its own, that for which the second went on alone as the second's.
+    fn overlapped(&mut self, [first, second]: [Span; 2]) {
+        let booked = |from: Duration, to: Duration| to.saturating_sub(from).as_secs_f64();
+        for (phase, seconds) in
+            [(first.phase, booked(self.since, first.end)), (second.phase, booked(first.end.max(self.since), second.end))]
+        {
+            if let Some(index) = index_of(phase) {
+                self.seconds[index] += seconds;
+            }
+        }
+        self.note(0, first);
+        self.note(1, second);
+        // What comes until the next phase is announced is the first one's again.
+        self.since = self.since.max(first.end).max(second.end);
     }
 
     fn damping(&mut self, damping: f64) {
@@ -122,12 +162,16 @@ impl Observer for Recorder<'_, '_> {
             // Of the first seed: one is enough to see.
             if state.step == last && self.at.0 == 0 {
                 gathered.show((label, seed, state.step), at)?;
+                if let Some((_, first)) = self.spans.first() {
+                    gathered.time((label, state.step), first.begin, &self.spans)?;
+                }
             }
         }
         if state.step > 0 {
             self.experiment.advance(1, label);
         }
         self.switch_to(None);
+        self.spans.clear();
         // After the last step the whole run is done, and is saved as such.
         if state.step < last && self.experiment.world.checkpoint_due() {
             self.experiment.checkpoint.running = Some(Running::new(self.at, state, counts, self.seconds)?);

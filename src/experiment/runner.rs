@@ -11,7 +11,7 @@ use super::config::Config;
 use super::hypergradient_errors::{self, Reference};
 use super::record::{Record, Table, cell};
 use super::recorder::run_method;
-use crate::bilevel::{self, Phase};
+use crate::bilevel::{self, Clock, Phase};
 use crate::error::{Error, Result};
 use crate::model;
 use crate::oracle::{self, Check, NewtonOptions, inner_solution_watched};
@@ -25,6 +25,11 @@ const BASELINE_GRADIENT_NORM: f64 = 1e-6;
 pub trait Environment {
     /// The time since some moment.
     fn now(&self) -> Duration;
+
+    /// The same, to be read from any thread; none where phases that go on at the same time need not be told apart.
+    fn clock(&self) -> Option<Clock> {
+        None
+    }
 
     /// `done` of `total` units of work are done; `what` is being worked on.
     fn progress(&mut self, _done: u64, _total: u64, _what: &str) {}

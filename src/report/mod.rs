@@ -19,6 +19,7 @@ mod raster;
 mod series;
 mod sketch;
 mod summary;
+mod timeline;
 
 pub use comparison_page::summary as comparison_summary;
 pub use laboratory_page::{counts as verdict_counts, summary as verdict_summary};
@@ -46,8 +47,8 @@ pub struct Picture {
     pub caption: String,
 }
 
-/// All pictures that the record has data for: metrics in the order of the manifest, what there was to see, the time of a step, hypergradient
-/// errors.
+/// All pictures that the record has data for: metrics in the order of the manifest, what there was to see, the time of a step and its
+/// timeline, hypergradient errors.
 ///
 /// # Errors
 /// [`crate::Error::Argument`] if a table of the record lacks a column or holds a text for a number.
@@ -55,6 +56,7 @@ pub fn pictures(record: &Record) -> Result<Vec<Picture>> {
     let mut out = metrics::pictures(record)?;
     out.extend(heatmap::pictures(record)?);
     out.extend(pictures::timing_phases(record)?);
+    out.extend(timeline::picture(record)?);
     out.extend(pictures::hypergradient_errors(record)?);
     for index in 1..out.len() {
         // Metrics whose names differ only in characters that file names should not have.

@@ -14,7 +14,7 @@ fn table(columns: &[&str], rows: &[&[&str]]) -> Table {
 }
 
 /// Two methods and a baseline, two seeds, three steps; the second method knows no weights.
-fn record() -> Record {
+pub(super) fn record() -> Record {
     let metrics = ["f_outer", "test_accuracy", "weight_clean", "weight_flipped", "never"];
     let counts = ["inner_gradients", "scores"];
     let columns: Vec<&str> = ["method", "seed", "step"].into_iter().chain(metrics).chain(counts).collect();
@@ -77,6 +77,7 @@ fn record() -> Record {
         hypergradient_slopes: Some(slopes),
         checks: Some(checks),
         pictures: None,
+        timeline: None,
     }
 }
 
@@ -165,6 +166,7 @@ fn an_empty_record_has_a_page_without_pictures() {
         hypergradient_slopes: None,
         checks: None,
         pictures: None,
+        timeline: None,
     };
     assert_eq!(pictures(&record).unwrap(), []);
     assert!(summary(&record).unwrap().is_empty());

@@ -6,15 +6,16 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::parts::{descend, outer_step};
+use super::parts::{both, descend, outer_step};
 use super::{Method, Observer, Phase, State};
-use crate::bilevel::{SampleCount, StepSize};
+use crate::bilevel::schedule::{Drawn, SampleCount, StepSize};
 use crate::curvature::{Curvature, CurvatureConfig, DampedSolver};
 use crate::dense::add_scaled;
 use crate::error::{Error, Result, Status, check_count};
 use crate::inverse::Damping;
 use crate::model::FisherKind;
-use crate::problem::Problem;
+use crate::problem::{OuterGradient, Problem};
+use crate::reused::Reused;
 use crate::rng::Key;
 
 /// The method with its settings.
@@ -47,6 +48,8 @@ pub struct Config {
     pub curvature_start: Start,
     /// Whether θ is kept from one outer step to the next.
     pub inner_start: Start,
+    /// Whether the curvature takes in the rows of one step while the gradient of the next is computed. The results are the same.
+    pub overlap: bool,
     /// The curvature family.
     pub curvature: CurvatureConfig,
 }
@@ -87,6 +90,7 @@ impl Default for Config {
             curvature_decay: 0.0,
             curvature_start: Start::Warm,
             inner_start: Start::Warm,
+            overlap: true,
             curvature: CurvatureConfig::Window(Default::default()),
         }
     }
@@ -112,11 +116,20 @@ impl Config {
 /// The registry name.
 pub(super) const NAME: &str = "nhgd";
 
-/// Where an inner loop ended, its curvature included.
+/// Where an inner loop ended, with all that follows from its end alone.
 pub(super) struct Fitted<'a> {
     pub(super) v: &'a mut Vec<f64>,
     pub(super) theta: &'a mut Vec<f64>,
     pub(super) curvature: &'a mut Box<dyn Curvature>,
+    /// b = ∇_θ f and ∇_v f there.
+    pub(super) outer: OuterGradient,
+}
+
+/// Samples that the curvature has yet to take in, and the θ at which their rows are.
+struct Rows<'a> {
+    batch: Drawn,
+    theta: &'a [f64],
+    labels: Key,
 }
 
 impl Config {
@@ -130,8 +143,22 @@ impl Config {
         Ok(State { curvature: Some(self.fresh_curvature(problem, key)?), ..State::new(outer_var, inner_var) })
     }
 
-    /// K steps of inner SGD, and the curvature that is fed by the way. `None` where θ left the finite numbers.
-    pub(super) fn inner_loop<'a>(
+    fn absorb(&self, problem: &dyn Problem, v: &[f64], rows: &Rows<'_>, curvature: &mut dyn Curvature) -> Result<()> {
+        let scores = problem.scores(v, rows.theta, rows.batch.batch(), self.fisher, rows.labels)?;
+        curvature.decay(self.curvature_decay)?;
+        curvature.absorb_owned(scores)
+    }
+
+    /// Whether nothing is left of the rows of step k at the end of the inner loop, because the curvature looks at the last
+    /// samples only and the steps after k bring enough of them.
+    fn forgotten(&self, k: u64, samples: usize, curvature: &dyn Curvature) -> bool {
+        let after = (self.inner_steps - 1 - k).saturating_mul(samples as u64);
+        curvature.horizon().is_some_and(|horizon| after >= horizon as u64)
+    }
+
+    /// K steps of inner SGD, and the curvature that is fed by the way: it takes in the rows of step k while the gradient of step k + 1
+    /// is computed, and the last ones beside ∇f. `None` where θ left the finite numbers.
+    pub(super) fn fit<'a>(
         &self,
         problem: &dyn Problem,
         state: &'a mut State,
@@ -149,36 +176,56 @@ impl Config {
         };
         let before = curvature.status();
 
+        // The rows of the last step, if the curvature has yet to take them in, and the θ of that step.
+        let mut pending: Option<(Drawn, Key)> = None;
+        let mut last = Reused::default();
         for k in 0..self.inner_steps {
             let key = key.named("inner").child(k);
-            observer.phase(Phase::InnerStep);
             let batch = self.batch_size.draw(n, key.named("batch"))?;
-            let gradient = problem.grad_inner(v, theta, batch.batch())?;
-
+            let gradient = || problem.grad_inner(v, theta, batch.batch());
+            let gradient = Reused::from(match pending.take() {
+                None => {
+                    observer.phase(Phase::InnerStep);
+                    gradient()?
+                }
+                Some((batch, labels)) => {
+                    let rows = Rows { batch, theta: &last, labels };
+                    let absorb = || self.absorb(problem, v, &rows, curvature.as_mut());
+                    let (gradient, absorbed) = both(self.overlap, (Phase::InnerStep, gradient), (Phase::Absorb, absorb), observer);
+                    absorbed?;
+                    gradient?
+                }
+            });
             if self.curvature_rows == CurvatureRows::Trajectory {
-                observer.phase(Phase::Absorb);
                 let rows = batch.first(self.curvature_samples, n);
-                curvature.decay(self.curvature_decay)?;
-                curvature.absorb(&problem.scores(v, theta, rows.batch(), self.fisher, key.named("labels"))?)?;
+                if !self.forgotten(k, rows.batch().len(n), curvature.as_ref()) {
+                    pending = Some((rows, key.named("labels")));
+                    last.empty(theta.len()).extend_from_slice(theta);
+                }
             }
-
             observer.phase(Phase::InnerStep);
             if !descend("grad_inner", self.inner_step_size.at(*step * self.inner_steps + k), &gradient, theta)? {
                 return Ok(None);
             }
         }
+        let rows = match pending {
+            Some((batch, labels)) => Rows { batch, theta: &last, labels },
+            None => {
+                let batch = self.curvature_samples.draw(n, key.named("rows"))?;
+                Rows { batch, theta: theta.as_slice(), labels: key.named("labels") }
+            }
+        };
 
-        if self.curvature_rows == CurvatureRows::Fresh {
-            observer.phase(Phase::Absorb);
-            let rows = self.curvature_samples.draw(n, key.named("rows"))?;
-            curvature.decay(self.curvature_decay)?;
-            curvature.absorb(&problem.scores(v, theta, rows.batch(), self.fisher, key.named("labels"))?)?;
-        }
-
+        let samples = self.outer_batch_size.draw(problem.outer_samples(), key.named("outer"))?;
+        let gradient = || problem.grad_outer(v, theta, samples.batch());
+        let absorb = || self.absorb(problem, v, &rows, curvature.as_mut());
+        let (outer, absorbed) = both(self.overlap, (Phase::OuterGradient, gradient), (Phase::Absorb, absorb), observer);
+        absorbed?;
+        let outer = outer?;
         if curvature.status() != before {
             observer.notice(curvature.status());
         }
-        Ok(Some(Fitted { v, theta, curvature }))
+        Ok(Some(Fitted { v, theta, curvature, outer }))
     }
 }
 
@@ -193,13 +240,11 @@ impl Method for Config {
 
     fn step(&self, problem: &dyn Problem, state: &mut State, key: Key, observer: &mut dyn Observer) -> Result<Status> {
         let step = state.step;
-        let Some(Fitted { v, theta, curvature }) = self.inner_loop(problem, state, key, observer)? else {
+        let Some(Fitted { v, theta, curvature, outer }) = self.fit(problem, state, key, observer)? else {
             return Ok(Status::Diverged { step });
         };
-
-        observer.phase(Phase::OuterGradient);
-        let outer = self.outer_batch_size.draw(problem.outer_samples(), key.named("outer"))?;
-        let (b, mut hypergradient) = problem.grad_outer(v, theta, outer.batch())?.into_vecs();
+        let (b, mut hypergradient) = outer.into_vecs();
+        let b = Reused::from(b);
 
         observer.phase(Phase::InverseProduct);
         let (approximation, known) = (curvature.approximate()?, problem.known_curvature(v)?);
@@ -210,6 +255,7 @@ impl Method for Config {
                 (damping, certified.midpoint)
             }
         };
+        let q = Reused::from(q);
         observer.damping(damping);
 
         observer.phase(Phase::CrossProduct);

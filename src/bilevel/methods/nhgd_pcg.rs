@@ -59,6 +59,8 @@ pub struct Config {
     pub curvature_start: Start,
     /// Whether θ is kept from one outer step to the next.
     pub inner_start: Start,
+    /// Whether the curvature takes in the rows of one step while the gradient of the next is computed. The results are the same.
+    pub overlap: bool,
     /// The curvature family.
     pub curvature: CurvatureConfig,
 }
@@ -83,6 +85,7 @@ impl Default for Config {
             curvature_decay: nhgd.curvature_decay,
             curvature_start: nhgd.curvature_start,
             inner_start: nhgd.inner_start,
+            overlap: nhgd.overlap,
             curvature: nhgd.curvature,
         }
     }
@@ -105,6 +108,7 @@ impl Config {
             curvature_decay: self.curvature_decay,
             curvature_start: self.curvature_start,
             inner_start: self.inner_start,
+            overlap: self.overlap,
             curvature: self.curvature.clone(),
         }
     }
@@ -133,13 +137,10 @@ impl Method for Config {
 
     fn step(&self, problem: &dyn Problem, state: &mut State, key: Key, observer: &mut dyn Observer) -> Result<Status> {
         let (config, step, n) = (self.nhgd(), state.step, problem.inner_samples());
-        let Some(Fitted { v, theta, curvature }) = config.inner_loop(problem, state, key, observer)? else {
+        let Some(Fitted { v, theta, curvature, outer }) = config.fit(problem, state, key, observer)? else {
             return Ok(Status::Diverged { step });
         };
-
-        observer.phase(Phase::OuterGradient);
-        let outer = config.outer_batch_size.draw(problem.outer_samples(), key.named("outer"))?;
-        let (b, mut hypergradient) = problem.grad_outer(v, theta, outer.batch())?.into_vecs();
+        let (b, mut hypergradient) = outer.into_vecs();
 
         observer.phase(Phase::InverseProduct);
         let (approximation, known) = (curvature.approximate()?, problem.known_curvature(v)?.plus(self.damping)?);

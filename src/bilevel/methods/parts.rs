@@ -1,11 +1,14 @@
 //! What several methods are made of.
 
+use std::time::Duration;
+
 use super::Observer;
-use crate::bilevel::{Phase, SampleCount, StepSize};
+use crate::bilevel::{Phase, SampleCount, Span, StepSize};
 use crate::dense::add_scaled;
 use crate::error::{Error, Result, Status};
 use crate::par;
 use crate::problem::{InnerProducts, OuterGradient, OuterVector, Problem};
+use crate::reused::Reused;
 use crate::rng::Key;
 use crate::samples::Batch;
 
@@ -31,7 +34,8 @@ impl InnerSgd {
         observer.phase(Phase::InnerStep);
         for k in 0..self.steps {
             let batch = self.batch_size.draw(problem.inner_samples(), key.named("inner").child(k).named("batch"))?;
-            if !descend("grad_inner", step_size(k), &problem.grad_inner(v, theta, batch.batch())?, theta)? {
+            let gradient = Reused::from(problem.grad_inner(v, theta, batch.batch())?);
+            if !descend("grad_inner", step_size(k), &gradient, theta)? {
                 return Ok(false);
             }
         }
@@ -49,6 +53,35 @@ pub(crate) fn descend(argument: &'static str, size: f64, direction: &[f64], x: &
 pub(crate) fn outer_step(step: u64, size: f64, h: &[f64], v: &mut [f64], observer: &mut dyn Observer) -> Result<Status> {
     observer.phase(Phase::OuterStep);
     Ok(if descend("hypergradient", size, h, v)? { Status::Converged {} } else { Status::Diverged { step } })
+}
+
+/// Two pieces of work of which neither needs the other: at once if `overlap` and there are two threads, else one after the other. What
+/// they give is the same to the bit.
+pub(crate) fn both<A: Send, B: Send>(
+    overlap: bool,
+    (first, a): (Phase, impl FnOnce() -> A + Send),
+    (second, b): (Phase, impl FnOnce() -> B + Send),
+    observer: &mut dyn Observer,
+) -> (A, B) {
+    observer.phase(first);
+    if !overlap || par::threads() == 1 {
+        let a = a();
+        observer.phase(second);
+        return (a, b());
+    }
+    let clock = observer.clock();
+    let now = || clock.as_ref().map_or(Duration::ZERO, |clock| clock());
+    let ((a, a_span), (b, b_span)) = par::join(|| timed(first, a, &now), || timed(second, b, &now));
+    if clock.is_some() {
+        observer.overlapped([a_span, b_span]);
+    }
+    (a, b)
+}
+
+fn timed<T>(phase: Phase, work: impl FnOnce() -> T, now: &impl Fn() -> Duration) -> (T, Span) {
+    let begin = now();
+    let result = work();
+    (result, Span { phase, begin, end: now() })
 }
 
 /// Tells the observer of a solve that went wrong; reaching its limit of products is what most solves are meant to do.
