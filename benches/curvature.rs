@@ -9,16 +9,17 @@ mod rate;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use beside::{Beside, beside_peak};
+use beside::{Beside, beside_peak, in_turns};
 use criterion::{Criterion, criterion_group, criterion_main};
 use nhgd::curvature::{
     Approximation, Curvature, CurvatureConfig, DenseConfig, FrequentDirections, FrequentDirectionsConfig, Nystrom, NystromConfig,
-    WindowConfig,
+    TestMatrix, WindowConfig,
 };
 use nhgd::dense::{Matrix, axpy, dot, matmul_add};
 use nhgd::gradient::{DenseRows, GradientBlock};
 use nhgd::inverse::KnownCurvature;
 use nhgd::operator::LinearOperator;
+use nhgd::par;
 use nhgd::rng::Key;
 use nhgd::{Error, Result};
 use rate::Peak;
@@ -85,15 +86,26 @@ fn check_answers() {
     }
 }
 
-/// Useful flops of absorbing, approximating, solving once, and applying an inverse that is factorized.
+/// Useful flops of absorbing, approximating, solving once, and applying an inverse that is factorized; 0 for what moves memory, or whose
+/// work is the decomposition of a small matrix.
 fn flops(family: &str, shape: &Shape) -> [f64; 4] {
     let (n, p, l) = (shape.samples as f64, shape.inputs as f64, SKETCH as f64);
     let c = CLASSES as f64;
     let d = p * c;
+    let low_rank = [l * l * d + 4.0 * l * d, 4.0 * l * d];
     match family {
         "window" => [0.0, 0.0, n * n * (p + c) + n * n * n / 3.0 + 4.0 * n * d, 4.0 * n * d],
-        "nystrom" => [4.0 * n * d * l, 8.0 * d * l * l, l * l * d + 4.0 * l * d, 4.0 * l * d],
+        "nystrom" => [4.0 * n * d * l, 10.0 * d * l * l, low_rank[0], low_rank[1]],
+        // Shrinks of at most 3ℓ rows: GBᵀ and the rotation for stored directions, the rows' own Gram matrix from their factors.
+        "frequent-directions" | "robust-frequent-directions" => {
+            let shrinks = (n / (3.0 * l)).ceil();
+            let absorb = 4.0 * n * d * l + shrinks * 3.0 * d * l * l + n * n / shrinks * (p + c);
+            [absorb, 3.0 * d * l * l, low_rank[0], low_rank[1]]
+        }
+        "diagonal" => [2.0 * n * d, 0.0, 0.0, 0.0],
+        "kfac" => [n * (p * p + c * c), 0.0, (p.powi(3) + c.powi(3)) / 3.0, 2.0 * d * (p + c)],
         "dense" => [n * p * p * c * (c + 1.0), 0.0, d * d * d / 3.0, 2.0 * d * d],
+        "rank-one" | "rank-one-smoothed" => [6.0 * n * d * d, 0.0, 2.0 * d * d, 2.0 * d * d],
         _ => [0.0; 4],
     }
 }
@@ -158,15 +170,20 @@ fn throughput(_: &mut Criterion) {
         GradientBlock::from(DenseRows::new(rows, 1).unwrap())
     };
     let blocks: Vec<_> = (0..count as u64).map(block).collect();
-    let config = NystromConfig { sketch_size: l, probes: Some(0), ..Default::default() };
-    let mut nystrom = Nystrom::new(d, &config, Key::new(1)).unwrap();
+    let empty = |test_matrix| {
+        let config = NystromConfig { sketch_size: l, test_matrix, probes: Some(0) };
+        Nystrom::new(d, &config, Key::new(1)).unwrap()
+    };
+    let (mut nystrom, mut signs) = (empty(TestMatrix::Gaussian), empty(TestMatrix::Sign));
     let config = FrequentDirectionsConfig { sketch_size: l, ..Default::default() };
     let mut directions = FrequentDirections::new(d, &config, Key::new(1)).unwrap();
     for block in &blocks {
         nystrom.absorb(block).unwrap();
+        signs.absorb(block).unwrap();
         directions.absorb(block).unwrap();
     }
     check_nystrom(&nystrom, &blocks);
+    check_nystrom(&signs, &blocks);
     check_directions(&directions, &blocks);
 
     let (n, wide, long) = (b as f64, d as f64, l as f64);
@@ -175,15 +192,38 @@ fn throughput(_: &mut Criterion) {
         let (rate, gigaflops) = (n / seconds, peak / 1e9);
         println!("{name}, d = {d}, ℓ = {l}, blocks of {b}: {rate:.0} rows/s, {ratio:.2} of the gemm rate ({gigaflops:.0} GFLOP/s)");
         println!("    at a gemm rate of 100 GFLOP/s: {:.0} rows/s", n * 1e11 * ratio / flops);
+        let mut other = curvature.boxed_clone();
+        let [one, all] = in_turns(
+            ROUNDS / 2,
+            [&mut || par::with_threads(1, || curvature.absorb(&blocks[0]).unwrap()).unwrap(), &mut || {
+                other.absorb(&blocks[0]).unwrap()
+            }],
+        );
+        println!("    {} threads against one: {:.2}", par::threads(), one / all);
     };
     report("nystrom", 4.0 * n * wide * long, &mut nystrom);
+    report("nystrom, signs", 4.0 * n * wide * long, &mut signs);
     report("frequent-directions", wide * (4.0 * long * n + n * n + 3.0 * long * long), &mut directions);
+
+    let known = KnownCurvature::scalar(d, 1e-2).unwrap();
+    let rhs = Key::new(10).stream().normals(d);
+    let sketches: [(&str, f64, &dyn Curvature); 3] =
+        [("nystrom", 10.0, &nystrom), ("nystrom, signs", 12.0, &signs), ("frequent-directions", 3.0, &directions)];
+    for (name, products, curvature) in sketches {
+        let flops = products * wide * long * long;
+        let Beside { seconds, ratio, .. } = beside_peak(3, flops, || drop(black_box(curvature.approximate().unwrap())));
+        println!("{name}, d = {d}, ℓ = {l}, approximate: {:.0} ms, {ratio:.2} of the gemm rate", 1e3 * seconds);
+        let approximation = curvature.approximate().unwrap();
+        let flops = wide * (long * long + 4.0 * long);
+        let Beside { seconds, ratio, .. } = beside_peak(3, flops, || drop(black_box(approximation.solve(&known, &rhs).unwrap())));
+        println!("{name}, d = {d}, ℓ = {l}, solve: {:.0} ms, {ratio:.2} of the gemm rate", 1e3 * seconds);
+    }
 }
 
 /// Some entries of Y/n against Σ s (sᵀω)/n, term by term.
 fn check_nystrom(nystrom: &Nystrom, blocks: &[GradientBlock]) {
     let rows: Vec<Matrix> = blocks.iter().map(|block| block.expand(0..block.rows()).unwrap()).collect();
-    let (y, omega) = nystrom.sketch();
+    let (y, omega) = nystrom.sketch().unwrap();
     for j in [0, 1, 64, 127] {
         let places: Vec<usize> = (0..y.nrows()).step_by(1013).collect();
         let mut expected = vec![0.0; places.len()];

@@ -2,6 +2,8 @@
 //! samples, 785 features, drawn at random, so that no file is needed).
 
 mod rate;
+#[path = "rate/shapes.rs"]
+mod shapes;
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -12,43 +14,14 @@ use nhgd::curvature::{CurvatureConfig, NystromConfig, WindowConfig};
 use nhgd::dense::{axpy, dot, norm};
 use nhgd::operator::LinearOperator;
 use nhgd::par;
-use nhgd::problem::{DataCleaning, DataCleaningConfig, DataSource, InnerProducts, Problem};
+use nhgd::problem::{DataCleaning, InnerProducts, Problem};
 use nhgd::rng::Key;
 use nhgd::samples::{Batch, Features, Samples, Standardization, Targets};
 use rate::Peak;
 use rate::support::relative_error;
+use shapes::{CLASSES, Shape, shapes};
 
-const CLASSES: usize = 10;
 const INNER_STEPS: u64 = 10;
-
-struct Shape {
-    name: &'static str,
-    problem: DataCleaning,
-    /// Of an inner step, and of the curvature.
-    batch: usize,
-    features: usize,
-    outer_step_size: f64,
-}
-
-/// Random bytes with random labels.
-fn noise(samples: usize, width: usize, key: Key) -> Samples {
-    let mut stream = key.stream();
-    let bytes = (0..samples * width).map(|_| (256.0 * stream.uniform()) as u8).collect();
-    let features = Features::from_bytes(bytes, samples, width, 1.0 / 255.0).unwrap().with_intercept();
-    let labels = stream.indices(CLASSES, samples).unwrap().into_iter().map(|label| label as u32).collect();
-    Samples::new(features, Targets::classes(labels, CLASSES).unwrap()).unwrap()
-}
-
-fn shapes() -> [Shape; 2] {
-    let digits = DataCleaning::load(&DataCleaningConfig::default(), &DataSource::default(), Key::new(1)).unwrap();
-    let (train, validation) = (noise(50_000, 784, Key::new(2)), noise(1_000, 784, Key::new(3)));
-    let (truth, flipped) = (train.targets.clone(), vec![false; 50_000]);
-    let mnist = DataCleaning::new(train, truth, flipped, validation, None, 1e-3, 0.0).unwrap();
-    [
-        Shape { name: "digits", problem: digits, batch: 128, features: 65, outer_step_size: 1e3 },
-        Shape { name: "mnist", problem: mnist, batch: 1024, features: 785, outer_step_size: 1e5 },
-    ]
-}
 
 fn method(shape: &Shape, curvature: CurvatureConfig) -> NhgdConfig {
     NhgdConfig {

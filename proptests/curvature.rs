@@ -102,7 +102,7 @@ fn fingerprint(curvature: &dyn Curvature) -> Vec<u64> {
 
 /// Y/mass of a Nyström sketch.
 fn sketch_of(curvature: &dyn Curvature) -> Matrix {
-    (curvature as &dyn Any).downcast_ref::<Nystrom>().unwrap().sketch().0
+    (curvature as &dyn Any).downcast_ref::<Nystrom>().unwrap().sketch().unwrap().0
 }
 
 /// F̂, less the start that `rank-one` counts in beside the rows (`fading` is what its start has been multiplied by).
@@ -539,8 +539,8 @@ fn bytes_of_another_format_or_version_say_so() {
     let bytes =
         absorbed(config("window", 2).build(4, Key::new(11)).unwrap(), &[&random_dense(Key::new(11), 3, 4, 1)]).save().unwrap();
     // The layout: the format's length and its letters, then the version.
-    assert_eq!((&bytes[1..15], bytes[15]), (&b"nhgd-curvature"[..], 1));
-    for (position, byte, named) in [(15, 2, "version 2"), (1, b'm', "mhgd-curvature")] {
+    assert_eq!((&bytes[1..15], bytes[15]), (&b"nhgd-curvature"[..], 2));
+    for (position, byte, named) in [(15, 3, "version 3"), (1, b'm', "mhgd-curvature")] {
         let mut other = bytes.clone();
         other[position] = byte;
         let message = load(&other).err().unwrap().to_string();

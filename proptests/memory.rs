@@ -1,14 +1,16 @@
-//! Absorbing a factored block never expands it: the peak of the memory taken meanwhile, counted by the allocator of this test. Alone in
-//! its process, so that no other test is counted.
+//! Absorbing a factored block never expands it, and absorbing stored rows takes no tall matrix: the peak of the memory taken meanwhile,
+//! counted by the allocator of this test. Alone in its process and one at a time, so that nothing else is counted.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard};
 
-use nhgd::curvature::{Curvature, CurvatureConfig, NystromConfig, WindowConfig};
+use nhgd::curvature::{Curvature, CurvatureConfig, FrequentDirectionsConfig, NystromConfig, TestMatrix, WindowConfig};
+use nhgd::gradient::{DenseRows, GradientBlock};
 use nhgd::inverse::KnownCurvature;
 use nhgd::par;
 use nhgd::rng::Key;
-use nhgd::testkit::cases::{Shape, kronecker_of, stored};
+use nhgd::testkit::cases::{Shape, kronecker_of, short_normals, stored};
 
 /// The system's allocator, with the bytes in use and the most that ever were.
 struct Counting;
@@ -33,6 +35,12 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
+/// Held by the test that runs.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
 /// The most bytes in use while `run` ran, above those before it.
 fn peak_of<T>(run: impl FnOnce() -> T) -> usize {
     let before = IN_USE.load(Ordering::Relaxed);
@@ -46,6 +54,7 @@ fn peak_of<T>(run: impl FnOnce() -> T) -> usize {
 /// A batch of MNIST: 1,024 samples of 784 features and 10 classes, whose G has 64 MB.
 #[test]
 fn absorbing_a_factored_block_does_not_hold_its_rows() {
+    let _alone = alone();
     let (samples, inputs, classes, sketch_size) = (1024, 784, 10, 32);
     let d = inputs * classes;
     let expanded_bytes = samples * d * size_of::<f64>();
@@ -83,4 +92,45 @@ fn solve(curvature: &dyn Curvature, d: usize, expanded_bytes: usize) {
     let peak = peak_of(|| curvature.approximate().unwrap().solve(&known, &rhs).unwrap());
     println!("  approximate and solve: {:.3} of the expanded rows", peak as f64 / expanded_bytes as f64);
     assert!(peak <= expanded_bytes, "{}: {peak} bytes", curvature.name());
+}
+
+/// After the first block nothing of the size of Y or of the rows; an approximation takes one matrix as large as Y beside what it is given;
+/// and signs take nothing for Ω and Θ, which the others hold.
+#[test]
+fn sketches_of_stored_rows_take_no_tall_matrix() {
+    let _alone = alone();
+    let (d, size, rows) = (100_000, 32, 40);
+    let tall = d * size * size_of::<f64>();
+    let sign = NystromConfig { sketch_size: size, test_matrix: TestMatrix::Sign, probes: Some(0) };
+    let gaussian = NystromConfig { test_matrix: TestMatrix::Gaussian, ..sign.clone() };
+    let probed = NystromConfig { probes: Some(size / 4), ..sign.clone() };
+    let directions = CurvatureConfig::FrequentDirections(FrequentDirectionsConfig { sketch_size: size, probes: 0 });
+    // Rows of full rank, and too few of them to fill the sketch: F is then recovered from it, which takes another way.
+    for (config, rows, held) in [
+        (CurvatureConfig::Nystrom(sign.clone()), rows, 1.0),
+        (CurvatureConfig::Nystrom(sign), 8, 1.0),
+        (CurvatureConfig::Nystrom(gaussian.clone()), rows, 2.0),
+        (CurvatureConfig::Nystrom(gaussian), 8, 2.0),
+        (CurvatureConfig::Nystrom(probed), rows, 1.25),
+        (directions, rows, 1.0),
+    ] {
+        let block = GradientBlock::from(DenseRows::new(short_normals(Key::new(3), d, rows), 1).unwrap());
+        for threads in [1, 2, 4] {
+            par::with_threads(threads, || {
+                let before = IN_USE.load(Ordering::Relaxed);
+                let mut curvature = config.build(d, Key::new(4)).unwrap();
+                curvature.absorb(&block).unwrap();
+                let share = (IN_USE.load(Ordering::Relaxed) - before) as f64 / tall as f64;
+                let what = format!("{config:?}, {rows} rows, {threads} threads");
+                assert!((share - held).abs() < 0.05, "{what}: {share} of Y are held, expected {held}");
+                let peak = peak_of(|| curvature.absorb(&block).unwrap()) as f64 / tall as f64;
+                println!("{what}: absorbing takes {peak:.3} of Y");
+                assert!(peak < 0.1, "{what}: absorbing takes {peak} of Y");
+                let peak = peak_of(|| curvature.approximate().unwrap()) as f64 / tall as f64;
+                println!("    approximating {peak:.3}");
+                assert!(peak > 0.2 && peak < 1.25, "{what}: approximating takes {peak} of Y");
+            })
+            .unwrap();
+        }
+    }
 }

@@ -38,6 +38,24 @@ pub fn fold_blocks<T: Send, A>(
     map_blocks(n, size, f).into_iter().fold(init, fold)
 }
 
+/// Joins what `leaf` makes of the blocks of `range`, two neighbours at a time: a tree whose shape depends on the range alone, of which few
+/// results are held at once.
+pub fn reduce_blocks<T: Send>(
+    range: Range<usize>,
+    size: usize,
+    leaf: &(impl Fn(Range<usize>) -> T + Sync),
+    combine: &(impl Fn(T, T) -> T + Sync),
+) -> T {
+    let size = size.max(1);
+    if range.len() <= size {
+        return leaf(range);
+    }
+    let middle = range.start + range.len().div_ceil(size).div_ceil(2) * size;
+    let (left, right) =
+        join(|| reduce_blocks(range.start..middle, size, leaf, combine), || reduce_blocks(middle..range.end, size, leaf, combine));
+    combine(left, right)
+}
+
 /// Runs `f` on every chunk of `chunk` entries of `values`, in parallel, with the chunk's number.
 pub fn for_chunks<T: Send>(values: &mut [T], chunk: usize, f: impl Fn(usize, &mut [T]) + Sync) {
     if values.len() <= chunk {
@@ -89,6 +107,25 @@ mod tests {
             let sum = || fold_blocks(n, 64, |r| values[r].iter().sum::<f64>(), 0.0, |a, b| a + b).to_bits();
             let reference = values.chunks(64).map(|c| c.iter().sum::<f64>()).fold(0.0, |a, b| a + b).to_bits();
             for threads in [1, 2, 4] {
+                assert_eq!(with_threads(threads, sum).unwrap(), reference, "n = {n}, {threads} threads");
+            }
+        }
+    }
+
+    #[test]
+    fn trees_join_their_blocks_in_order_with_the_same_bits_at_every_thread_count() {
+        for n in [0, 1, 2, 63, 64, 65, 127, 10_000] {
+            let start = 5;
+            let append = |mut left: Vec<usize>, right: Vec<usize>| {
+                left.extend(right);
+                left
+            };
+            let order = reduce_blocks(start..start + n, 7, &|range| range.collect(), &append);
+            assert_eq!(order, (start..start + n).collect::<Vec<_>>());
+            let leaf = |range: Range<usize>| range.map(|i| 1.0 / (1.0 + i as f64)).sum::<f64>();
+            let sum = || reduce_blocks(0..n, 7, &leaf, &|a, b| a + b).to_bits();
+            let reference = with_threads(1, sum).unwrap();
+            for threads in [2, 4] {
                 assert_eq!(with_threads(threads, sum).unwrap(), reference, "n = {n}, {threads} threads");
             }
         }

@@ -65,6 +65,11 @@ impl Stream {
         self.0.random()
     }
 
+    /// 64 independent fair bits.
+    pub fn bits(&mut self) -> u64 {
+        self.0.next_u64()
+    }
+
     /// A standard normal number.
     pub fn normal(&mut self) -> f64 {
         self.0.sample(StandardNormal)
@@ -137,7 +142,7 @@ mod tests {
         let (a, b) = (splitmix(42), splitmix(!42));
         assert_eq!(Key::new(42), Key([a, b]));
         let mut s = [a, b, splitmix(a ^ b.rotate_left(32)), splitmix(a.wrapping_add(b))];
-        let mut stream = Key::new(42).stream();
+        let (mut stream, mut bits) = (Key::new(42).stream(), Key::new(42).stream());
         for _ in 0..100 {
             let word = s[0].wrapping_add(s[3]).rotate_left(23).wrapping_add(s[0]);
             let t = s[1] << 17;
@@ -147,6 +152,7 @@ mod tests {
             s[0] ^= s[3];
             s[2] ^= t;
             s[3] = s[3].rotate_left(45);
+            assert_eq!(bits.bits(), word);
             assert_eq!(stream.uniform(), (word >> 11) as f64 / (1_u64 << 53) as f64);
         }
     }

@@ -1,5 +1,8 @@
 //! What an operation does beside the rate of a large product at the same moment: on a machine that others use too, nothing else compares.
 
+// Each bench is a crate of its own and uses a part of this file.
+#![allow(dead_code)]
+
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -31,6 +34,22 @@ pub fn beside_peak(rounds: usize, flops: f64, mut run: impl FnMut()) -> Beside {
     }
     let ratios = times.iter().zip(peaks.windows(2)).map(|(time, around)| flops / time / (0.5 * (around[0] + around[1]))).collect();
     Beside { ratio: median(ratios), seconds: median(times), peak: median(peaks) }
+}
+
+/// The median seconds of each of several operations that take turns, so that what disturbs one disturbs all: only their ratios mean much.
+pub fn in_turns<const N: usize>(rounds: usize, runs: [&mut dyn FnMut(); N]) -> [f64; N] {
+    let mut times: [Vec<f64>; N] = std::array::from_fn(|_| Vec::new());
+    let mut runs = runs;
+    for round in 0..=rounds {
+        for (run, times) in runs.iter_mut().zip(&mut times) {
+            let time = seconds(&mut **run);
+            // The first turn meets cold memory.
+            if round > 0 {
+                times.push(time);
+            }
+        }
+    }
+    times.map(median)
 }
 
 fn seconds(run: impl FnOnce()) -> f64 {

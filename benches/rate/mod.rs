@@ -1,5 +1,8 @@
 //! What a benchmark is measured against: the rate of a large square product in the same run, on the same threads.
 
+// Each bench is a crate of its own and uses a part of this file.
+#![allow(dead_code)]
+
 use std::hint::black_box;
 use std::time::Instant;
 

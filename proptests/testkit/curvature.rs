@@ -4,7 +4,8 @@
 use std::any::Any;
 
 use nhgd::curvature::{
-    Approximation, Certainty, Curvature, CurvatureConfig, FrequentDirectionsConfig, Interval, NystromConfig, WindowConfig,
+    Approximation, Certainty, Curvature, CurvatureConfig, FrequentDirectionsConfig, Interval, NystromConfig, TestMatrix,
+    WindowConfig,
 };
 use nhgd::dense::{Cholesky, Matrix, check_shape, matmul, matvec};
 use nhgd::error::{check_count, check_finite, check_len};
@@ -26,9 +27,9 @@ fn registered(name: &str) -> Vec<(String, Settings, CurvatureClaims<'static>)> {
     match name {
         "window" => vec![line("", Box::new(|_| CurvatureConfig::Window(WindowConfig { samples: 10_000 })), all)],
         "nystrom" => {
-            let sized = |size: fn(usize) -> usize| -> Settings {
+            let sized = |size: fn(usize) -> usize, test_matrix| -> Settings {
                 Box::new(move |d| {
-                    CurvatureConfig::Nystrom(NystromConfig { sketch_size: size(d), probes: Some(2.min(d)), ..Default::default() })
+                    CurvatureConfig::Nystrom(NystromConfig { sketch_size: size(d), test_matrix, probes: Some(2.min(d)) })
                 })
             };
             // F̂ depends on Y through the inverse of its core, which magnifies rounding; `proptests/curvature.rs` compares the Y.
@@ -38,7 +39,12 @@ fn registered(name: &str) -> Vec<(String, Settings, CurvatureClaims<'static>)> {
                 chunks: Agreement::Within(1e-9),
                 ..all
             };
-            vec![line(" of size d", sized(|d| d), all), line(" of size d/3", sized(|d| d.div_ceil(3)), sketch)]
+            vec![
+                line(" of size d", sized(|d| d, TestMatrix::Gaussian), all),
+                line(" of size d/3", sized(|d| d.div_ceil(3), TestMatrix::Gaussian), sketch),
+                line(" of size d, signs", sized(|d| d, TestMatrix::Sign), all),
+                line(" of size d/6, signs", sized(|d| d.div_ceil(6), TestMatrix::Sign), sketch),
+            ]
         }
         // β is in the estimate, and a Λ' cannot be added.
         "rank-one" | "rank-one-smoothed" => {

@@ -9,7 +9,7 @@ use std::io::{self, Write};
 
 use serde::{Deserialize, Serialize};
 
-use super::probes::Probes;
+use super::probes::{self, Kept, Probes};
 use super::{Approximation, Certainty, Curvature, Interval, LowRank};
 use crate::dense::{CompensatedSum, Matrix, eigh, matmul_in_place};
 use crate::error::{Error, Result, check_count};
@@ -59,6 +59,7 @@ pub struct FrequentDirections {
     trace: CompensatedSum,
     /// Σ over the shrinks of what they may have rounded and what rounding hid from them.
     rounding: f64,
+    #[serde(with = "probes::saved")]
     probes: Option<Probes>,
 }
 
@@ -87,7 +88,7 @@ impl FrequentDirections {
             mass: 0.0,
             trace: CompensatedSum::default(),
             rounding: 0.0,
-            probes: Probes::new(dim, config.probes, key)?,
+            probes: Probes::new(dim, config.probes, key, Kept::Stored)?,
         })
     }
 
@@ -195,11 +196,11 @@ impl FrequentDirections {
         let interval = Interval { lo: -rounding, hi: self.lost() + rounding, certainty: Certainty::Deterministic {} };
         // The zero matrix still has one (zero) row: a block is never empty.
         let rows = if rotated.ncols() == 0 { Matrix::zeros(self.dim, 1) } else { rotated };
-        let plain = LowRank::new(DenseRows::new(rows, 1)?.into(), self.mass, Some(interval))?;
         let probed = match &self.probes {
             None => None,
-            Some(probes) => Some(probes.residual(self.mass, &plain, plain.trace())?),
+            Some(probes) => Some(probes.residual(self.mass, &rows, self.mass)?),
         };
+        let plain = LowRank::new(DenseRows::new(rows, 1)?.into(), self.mass, Some(interval))?;
         plain.with_probes(probed).with_shift(shift(self.lost()))
     }
 }

@@ -18,6 +18,7 @@ mod recovery;
 mod robust_frequent_directions;
 mod saved;
 mod sherman_morrison;
+mod test_matrix;
 mod window;
 
 use std::any::Any;
@@ -33,7 +34,7 @@ pub use file::{Sketch, SketchManifest};
 pub use frequent_directions::{Config as FrequentDirectionsConfig, FrequentDirections};
 pub use kfac::{Config as KfacConfig, Kfac};
 pub use low_rank::LowRank;
-pub use nystrom::{Config as NystromConfig, Nystrom, TestMatrix};
+pub use nystrom::{Config as NystromConfig, Nystrom};
 pub use probes::ProbedResidual;
 pub use rank_one::{Config as RankOneConfig, RankOne};
 pub use rank_one_smoothed::{Config as RankOneSmoothedConfig, RankOneSmoothed};
@@ -42,6 +43,7 @@ pub use robust_frequent_directions::RobustFrequentDirections;
 pub(crate) use saved::checksum;
 pub use saved::{load, load_from};
 pub use sherman_morrison::{BatchScaling, DenseInverse, OnKnownCurvature, UpdateRows, Weighting};
+pub use test_matrix::TestMatrix;
 pub use window::{Config as WindowConfig, Window};
 
 use crate::dense::Matrix;

@@ -5,7 +5,12 @@
 //! least squares errs by about ν‖Ω₁⁺‖, the first power. That is the most that a rounded Y can tell: adding ν‖Ω₁⁺‖·uuᵀ to F, u the
 //! direction of the range that Ω sees least, moves Y by no more than its rounding.
 
-use crate::dense::{Matrix, Svd, eigh, matmul, matmul_add, qr, svd};
+use std::ops::Range;
+
+use super::test_matrix::Omega;
+use crate::dense::{
+    Matrix, RUN, Svd, each_run, eigh, matmul, matmul_add, matmul_add_here, matmul_in_place, orthonormalize, svd, triangular_factor,
+};
 use crate::error::Result;
 
 /// Whether recovering is worth its second factorization: a trace that is off by more than rounding can explain tells of a tail of F.
@@ -22,30 +27,40 @@ pub(super) struct Factored {
 }
 
 impl Factored {
-    pub(super) fn trace(&self) -> f64 {
-        self.values.iter().sum()
-    }
-
     /// Rᵀ; a zero matrix has one zero row, for a block is never empty.
     pub(super) fn into_columns(self) -> Matrix {
         if self.values.is_empty() { Matrix::zeros(self.columns.nrows(), 1) } else { self.columns }
     }
 }
 
-/// F from y = FΩ (`omega` with orthonormal columns, `shift` the rounding of y, in the 2-norm), if F's `trace` says that it has no
-/// part outside. Costs about 16·d·ℓ² flops.
+/// F from y = mass · FΩ (`shift` the rounding of FΩ, in the 2-norm), if F's `trace` says that it has no part outside. Costs about 16·d·ℓ²
+/// flops, and the memory of one d × ℓ matrix.
 ///
 /// # Errors
 /// [`Error::NotFinite`](crate::Error::NotFinite).
-pub(super) fn recover(y: &Matrix, omega: &Matrix, shift: f64, trace: f64) -> Result<Option<Factored>> {
-    let range = svd(y)?;
+pub(super) fn recover(y: &Matrix, mass: f64, omega: &Omega, shift: f64, trace: f64) -> Result<Option<Factored>> {
+    let mut factor = triangular_factor((y.nrows(), y.ncols()), &|rows, part| {
+        part.copy_rows(y, rows);
+        Ok(())
+    })?;
+    factor.scale(1.0 / mass);
+    let range = svd(&factor)?;
     let rank = range.values.iter().take_while(|&&value| value > shift).count();
     if rank == 0 {
         return Ok(None);
     }
     // An SVD is good to some tens of roundings, which Ω₁⁺ would amplify: it only picks the combinations, the QR finds their range.
-    let (basis, _) = qr(&matmul(y, range.v.columns(0..rank))?)?;
-    let (seen, target) = (matmul(basis.t(), omega)?, matmul(basis.t(), y)?);
+    let mut basis = Matrix::zeros(y.nrows(), rank);
+    let combined = each_run(&mut basis, RUN, &|rows, part| {
+        let mut tile = Matrix::zeros(0, 0);
+        tile.copy_rows(y, rows);
+        matmul_add_here(part, 1.0 / mass, &tile, range.v.columns(0..rank))
+    });
+    combined.into_iter().collect::<Result<()>>()?;
+    orthonormalize(&mut basis)?;
+    let seen = omega.transpose_times(&basis)?.t().to_matrix();
+    let mut target = matmul(basis.t(), y)?;
+    target.scale(1.0 / mass);
     let factors = svd(&seen)?;
     let smallest = factors.values.last().copied().unwrap_or(0.0);
     if smallest <= 0.0 {
@@ -56,14 +71,15 @@ pub(super) fn recover(y: &Matrix, omega: &Matrix, shift: f64, trace: f64) -> Res
     matmul_add(&mut residual, -1.0, &m, &seen)?;
     m.add_scaled(1.0, &symmetric_solution(&factors, &residual)?)?;
     // Times what the worst of many draws needed (4), with a margin. Too large would do no harm: the interval says what it costs.
-    let allowance = 16.0 * omega.ncols() as f64 * shift / smallest;
+    let allowance = 16.0 * omega.size() as f64 * shift / smallest;
     if (trace - m.trace()).abs() > allowance {
         return Ok(None);
     }
     let eigen = eigh(&m)?;
     let values: Vec<f64> = eigen.values.into_iter().take_while(|&value| value > 0.0).collect();
     let scaled = Matrix::from_fn(rank, values.len(), |i, j| eigen.vectors[(i, j)] * values[j].sqrt());
-    Ok(Some(Factored { columns: matmul(&basis, &scaled)?, values }))
+    matmul_in_place(&mut basis, &scaled)?;
+    Ok(Some(Factored { columns: basis, values }))
 }
 
 /// The symmetric M of least squares with M A = T, for A = P diag(a) Zᵀ: with N = PᵀMP and R = PᵀTZ the equations are n_ij a_j = r_ij, and
@@ -75,15 +91,24 @@ fn symmetric_solution(Svd { u, values: a, v }: &Svd, target: &Matrix) -> Result<
     Ok(Matrix::from_fn(a.len(), a.len(), |i, j| 0.5 * (m[(i, j)] + m[(j, i)])))
 }
 
-/// The least and the greatest eigenvalue of A − B, from a factorization of both bases at once.
+/// The least and the greatest eigenvalue of A − BBᵀ, from a factorization of both bases at once; `b` makes some rows of B, which has `rank`
+/// columns.
 ///
 /// # Errors
 /// [`Error::NotFinite`](crate::Error::NotFinite).
-pub(super) fn difference_range(a: &Factored, b: &Factored) -> Result<(f64, f64)> {
-    let (ka, kb) = (a.values.len(), b.values.len());
-    let both: Vec<f64> = a.columns.as_slice().iter().chain(b.columns.as_slice()).copied().collect();
-    let (_, r) = qr(&Matrix::from_columns(a.columns.nrows(), ka + kb, both)?)?;
-    let signed = Matrix::from_fn(r.nrows(), ka + kb, |i, j| if j < ka { r[(i, j)] } else { -r[(i, j)] });
+pub(super) fn difference_range(
+    a: &Factored,
+    rank: usize,
+    b: &(impl Fn(Range<usize>) -> Result<Matrix> + Sync),
+) -> Result<(f64, f64)> {
+    let kept = a.values.len();
+    let r = triangular_factor((a.columns.nrows(), kept + rank), &|rows, both| {
+        let b = b(rows.clone())?;
+        (0..kept).for_each(|j| both.col_mut(j).copy_from_slice(&a.columns.col(j)[rows.clone()]));
+        (0..rank).for_each(|j| both.col_mut(kept + j).copy_from_slice(b.col(j)));
+        Ok(())
+    })?;
+    let signed = Matrix::from_fn(r.nrows(), kept + rank, |i, j| if j < kept { r[(i, j)] } else { -r[(i, j)] });
     let product = matmul(&signed, r.t())?;
     let symmetric = Matrix::from_fn(r.nrows(), r.nrows(), |i, j| 0.5 * (product[(i, j)] + product[(j, i)]));
     let values = eigh(&symmetric)?.values;

@@ -9,8 +9,9 @@ use super::Curvature;
 use crate::error::{Error, Result};
 
 const FORMAT: &str = "nhgd-curvature";
-/// The version of the bytes that [`Curvature::save_to`] writes.
-const VERSION: u32 = 1;
+/// The version of the bytes that [`Curvature::save_to`] writes. Those of version 1, whose `nystrom` knows no `sign`, are the same otherwise.
+const VERSION: u32 = 2;
+const OLDEST: u32 = 1;
 
 #[derive(Serialize, Deserialize)]
 struct Header {
@@ -139,8 +140,8 @@ pub fn load_from(mut stream: &mut dyn Read) -> Result<Box<dyn Curvature>> {
         let remedy = format!("this program reads version {VERSION}; take a newer nhgd");
         return Err(Error::unsupported(format_args!("a saved curvature of version {version}"), remedy));
     }
-    if format != FORMAT || *version != VERSION {
-        let expected = format!("{FORMAT} of version {VERSION}");
+    if format != FORMAT || *version < OLDEST {
+        let expected = format!("{FORMAT} of version {OLDEST} to {VERSION}");
         return Err(Error::argument("saved curvature", expected, format_args!("{format} of version {version}")));
     }
     let family = super::decoder(&header.family)

@@ -159,16 +159,8 @@ pub fn qr(a: &Matrix) -> Result<(Matrix, Matrix)> {
     if k == 0 {
         return Ok((Matrix::zeros(m, k), Matrix::zeros(k, n)));
     }
-    let block = householder_qr::factor::recommended_block_size::<Real>(m, n);
-    let (mut basis, mut coefficients) = (a.clone(), Matrix::zeros(block, k));
-    let scratch = householder_qr::factor::qr_in_place_scratch::<Real>(m, n, block, Par::Seq, Default::default());
-    householder_qr::factor::qr_in_place(
-        basis.faer_mut(),
-        coefficients.faer_mut(),
-        Par::Seq,
-        MemStack::new(&mut MemBuffer::new(scratch)),
-        Default::default(),
-    );
+    let (basis, coefficients) = householder(a.clone());
+    let block = coefficients.nrows();
     let mut r = Matrix::from_fn(k, n, |i, j| if i <= j { basis[(i, j)] } else { 0.0 });
     let mut q = Matrix::from_fn(m, k, |i, j| if i == j { 1.0 } else { 0.0 });
     let scratch = faer::linalg::householder::apply_block_householder_sequence_on_the_left_in_place_scratch::<Real>(m, block, k);
@@ -187,6 +179,36 @@ pub fn qr(a: &Matrix) -> Result<(Matrix, Matrix)> {
         }
     }
     Ok((q, r))
+}
+
+/// R of A = Q R alone, for A that is not needed any more: min(m, n) × n, its signs as they come.
+///
+/// # Errors
+/// [`Error::NotFinite`].
+pub(super) fn triangular(a: Matrix) -> Result<Matrix> {
+    check_finite("a", a.as_slice())?;
+    let (k, n) = (a.nrows().min(a.ncols()), a.ncols());
+    if k == 0 {
+        return Ok(Matrix::zeros(k, n));
+    }
+    let (factored, _) = householder(a);
+    Ok(Matrix::from_fn(k, n, |i, j| if i <= j { factored[(i, j)] } else { 0.0 }))
+}
+
+/// R with Householder's vectors below it, and the coefficients of the blocks of reflections.
+fn householder(mut a: Matrix) -> (Matrix, Matrix) {
+    let (m, n) = (a.nrows(), a.ncols());
+    let block = householder_qr::factor::recommended_block_size::<Real>(m, n);
+    let mut coefficients = Matrix::zeros(block, m.min(n));
+    let scratch = householder_qr::factor::qr_in_place_scratch::<Real>(m, n, block, Par::Seq, Default::default());
+    householder_qr::factor::qr_in_place(
+        a.faer_mut(),
+        coefficients.faer_mut(),
+        Par::Seq,
+        MemStack::new(&mut MemBuffer::new(scratch)),
+        Default::default(),
+    );
+    (a, coefficients)
 }
 
 pub(super) fn leading_sign(column: &[Real]) -> Real {

@@ -199,6 +199,23 @@ impl Matrix {
         self.ncols = ncols;
     }
 
+    /// Gives the matrix another shape; what it holds then is for the caller to write. Memory is taken only where it grows.
+    pub(crate) fn reshape(&mut self, nrows: usize, ncols: usize) {
+        self.data.resize(entries(nrows, ncols), 0.0);
+        (self.nrows, self.ncols) = (nrows, ncols);
+    }
+
+    /// Takes the place of some adjacent rows of another matrix.
+    ///
+    /// # Panics
+    /// If they are not there.
+    pub(crate) fn copy_rows(&mut self, other: &Matrix, rows: Range<usize>) {
+        self.reshape(rows.len(), other.ncols);
+        for j in 0..other.ncols {
+            self.col_mut(j).copy_from_slice(&other.col(j)[rows.clone()]);
+        }
+    }
+
     /// Copies the strict lower triangle onto the upper one.
     pub(super) fn mirror(&mut self) {
         for j in 0..self.ncols {
@@ -263,6 +280,20 @@ impl<'a> View<'a> {
             Orientation::Transposed => Orientation::AsStored,
         };
         Self { orientation, ..self }
+    }
+
+    /// Some adjacent rows.
+    ///
+    /// # Panics
+    /// If they are not there.
+    pub fn rows(self, range: Range<usize>) -> Self {
+        assert!(range.start <= range.end && range.end <= self.nrows(), "rows {range:?} of a view with {} rows", self.nrows());
+        let (start, nrows, ncols) = match self.orientation {
+            Orientation::AsStored => (range.start, range.len(), self.ncols),
+            Orientation::Transposed => (range.start * self.stride, self.nrows, range.len()),
+        };
+        let data = if nrows * ncols == 0 { &[][..] } else { &self.data[start..] };
+        Self { data, nrows, ncols, ..self }
     }
 
     /// A copy as a matrix of its own.

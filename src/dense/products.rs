@@ -8,7 +8,7 @@ use faer::{Accum, MatMut, MatRef, Par, prelude::ReborrowMut};
 
 use super::Real;
 use super::matrix::{Matrix, View, check_shape};
-use super::tall::{MOST_TILE_COLUMNS, RUN, add_tall};
+use super::tall::{add_tall, is_tall};
 use crate::error::{Result, check_len};
 use crate::par;
 
@@ -39,8 +39,8 @@ pub fn matmul_add<'a, 'b>(c: &mut Matrix, alpha: Real, a: impl Into<View<'a>>, b
     let (a, b) = (a.into(), b.into());
     check_shape("b", b, a.ncols(), b.ncols())?;
     check_shape("c", &*c, a.nrows(), b.ncols())?;
-    if c.nrows() > RUN && a.ncols().max(b.ncols()) <= MOST_TILE_COLUMNS {
-        add_tall(c.faer_mut(), alpha, a.faer(), b.faer());
+    if is_tall(c, a, b) {
+        add_tall(c.faer_mut(), alpha, a.faer(), b.faer(), &|_| 0.0);
     } else {
         product_cut(c.faer_mut(), Accum::Add, alpha, a.faer(), b.faer());
     }

@@ -86,6 +86,123 @@ fn tall_and_long_products_equal_the_triple_loop_with_the_same_bits_at_every_thre
     assert!(matmul_and_squares(&long, &tall).is_err());
 }
 
+/// A stored matrix in the place of one that is made.
+struct Made(Matrix);
+
+impl TallRows for Made {
+    fn nrows(&self) -> usize {
+        self.0.nrows()
+    }
+
+    fn ncols(&self) -> usize {
+        self.0.ncols()
+    }
+
+    fn fill(&self, rows: std::ops::Range<usize>, tile: &mut Matrix) {
+        tile.copy_rows(&self.0, rows);
+    }
+}
+
+#[test]
+fn products_that_are_measured_or_made_are_those_of_stored_matrices() {
+    for rows in [1, 64, PASS + 1, RUN, 2 * RUN + TILE + 5, 2 * INNER_CUT + 3] {
+        let (a, b, start) = (random(1, rows, 5), random(2, 5, 7), random(3, rows, 7));
+        let run = || {
+            let (mut sum, mut plain) = (start.clone(), start.clone());
+            let square = matmul_add_and_square(&mut sum, -2.0, &a, &b).unwrap();
+            matmul_add(&mut plain, -2.0, &a, &b).unwrap();
+            (sum == plain, square, sum.norm(), rows_matmul_and_squares(&a, &Made(start.clone())).unwrap())
+        };
+        let (equal, square, norm, made) = par::with_threads(1, run).unwrap();
+        assert!(equal && (square.sqrt() / norm - 1.0).abs() < 1e-14, "{rows} rows");
+        assert_eq!(made, matmul_and_squares(&a, &start).unwrap(), "{rows} rows");
+        for threads in [2, 4] {
+            assert_eq!(par::with_threads(threads, run).unwrap(), (equal, square, norm, made.clone()), "{threads} threads");
+        }
+    }
+    assert!(rows_matmul_and_squares(&random(1, 4, 2), &Made(random(2, 5, 2))).is_err());
+    assert!(matmul_add_and_square(&mut random(1, 4, 2), 1.0, &random(2, 4, 3), &random(3, 2, 2)).is_err());
+}
+
+#[test]
+fn runs_of_rows_are_handed_out_once_in_order_and_put_back() {
+    for (rows, size) in [(1, 4), (4, 4), (7, 4), (8, 4), (11, 4), (1000, 64)] {
+        let before = random(1, rows, 3);
+        let mut after = before.clone();
+        let ranges = each_run(&mut after, size, &|range, part| {
+            assert_eq!(*part, before.rows(range.clone()).to_matrix());
+            part.scale(2.0);
+            range
+        });
+        assert!(ranges.iter().all(|range| range.start % size == 0 && range.len() < 2 * size), "{ranges:?}");
+        assert_eq!(ranges.into_iter().flatten().collect::<Vec<_>>(), (0..rows).collect::<Vec<_>>());
+        let doubled = Matrix::from_fn(rows, 3, |i, j| 2.0 * before[(i, j)]);
+        assert_eq!(after, doubled);
+    }
+    let sum = |rows: usize| {
+        sum_over_rows(rows, (1, 1), &|range, sum| {
+            sum[(0, 0)] += range.map(|i| i as Real).sum::<Real>();
+            Ok(())
+        })
+    };
+    assert_eq!(sum(2 * INNER_CUT + 5).unwrap()[(0, 0)], (2 * INNER_CUT + 5) as Real * (2 * INNER_CUT + 4) as Real / 2.0);
+    assert_eq!(sum(0).unwrap()[(0, 0)], 0.0);
+}
+
+/// A in runs: RᵀR = AᵀA for the triangle, and an orthonormal basis in whose space A lies, also where A has dependent columns.
+#[test]
+fn tall_factorizations_in_runs_are_those_of_the_whole_with_the_same_bits_at_every_thread_count() {
+    for (rows, columns) in [(1_usize, 1_usize), (5, 5), (RUN, 3), (2 * RUN - 1, 7), (2 * RUN, 7), (7 * RUN + 11, 4), (9000, 60)] {
+        for rank in [columns, columns.div_ceil(2)] {
+            let a = naive(&random(1, rows, rank), &random(2, rank, columns));
+            let run = || {
+                let triangle = triangular_factor((rows, columns), &|range, part| {
+                    part.copy_rows(&a, range);
+                    Ok(())
+                });
+                let mut basis = a.clone();
+                orthonormalize(&mut basis).unwrap();
+                (triangle.unwrap(), basis)
+            };
+            let (triangle, basis) = par::with_threads(1, run).unwrap();
+            assert!(distance(&gram(a.t()), &gram(triangle.t())) < 1e-13, "{rows} × {columns}");
+            assert!((0..columns).all(|j| (j + 1..columns).all(|i| triangle[(i, j)] == 0.0)));
+            assert!(distance(&Matrix::identity(columns), &gram(basis.t())) < 1e-13, "{rows} × {columns}");
+            let again = matmul(&basis, &matmul(basis.t(), &a).unwrap()).unwrap();
+            assert!(distance(&a, &again) < 1e-13, "{rows} × {columns}, rank {rank}");
+            for threads in [2, 4] {
+                assert_eq!(par::with_threads(threads, run).unwrap(), (triangle.clone(), basis.clone()));
+            }
+        }
+    }
+    let wide = triangular_factor((3, 5), &|range, part| {
+        part.copy_rows(&random(3, 3, 5), range);
+        Ok(())
+    });
+    assert_eq!((wide.as_ref().unwrap().nrows(), wide.unwrap().ncols()), (3, 5));
+    let mut poisoned = random(4, 3 * RUN, 2);
+    poisoned[(2 * RUN, 1)] = Real::NAN;
+    assert!(matches!(orthonormalize(&mut poisoned.clone()), Err(Error::NotFinite { .. })));
+    let refused = triangular_factor((3 * RUN, 2), &|range, part| {
+        part.copy_rows(&poisoned, range);
+        Ok(())
+    });
+    assert!(matches!(refused, Err(Error::NotFinite { .. })));
+}
+
+#[test]
+fn rows_of_a_view_are_those_of_its_matrix() {
+    let a = random(1, 9, 7);
+    let part = a.columns(2..6).rows(3..5).to_matrix();
+    assert_eq!(part, Matrix::from_fn(2, 4, |i, j| a[(3 + i, 2 + j)]));
+    let transposed = a.columns(2..6).t().rows(1..3).to_matrix();
+    assert_eq!(transposed, Matrix::from_fn(2, 9, |i, j| a[(j, 3 + i)]));
+    assert_eq!((a.view().rows(9..9).nrows(), a.t().rows(2..2).nrows()), (0, 0));
+    let mut copy = Matrix::zeros(20, 1);
+    copy.copy_rows(&a, 4..6);
+    assert_eq!(copy, a.rows(4..6).to_matrix());
+}
+
 #[test]
 fn long_sums_are_those_of_their_blocks_and_have_the_same_bits_at_every_thread_count() {
     let (x, y) = (random(1, 3 * SUM_BLOCK + 11, 1), random(2, 3 * SUM_BLOCK + 11, 1));

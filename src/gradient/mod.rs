@@ -7,6 +7,7 @@
 mod dense_rows;
 mod kronecker;
 mod layered;
+mod tiles;
 
 use std::ops::Range;
 

@@ -48,7 +48,7 @@ struct Choices {
     /// else 0]
     #[arg(long, value_name = "Q")]
     probes: Option<u64>,
-    /// How the test matrix Ω of nystrom is drawn: gaussian or sparse-sign [default: gaussian]
+    /// How the test matrix Ω of nystrom is drawn: gaussian, sparse-sign or sign (which is not stored) [default: gaussian]
     #[arg(long, value_name = "KIND")]
     test_matrix: Option<String>,
 }
@@ -56,7 +56,7 @@ struct Choices {
 impl Choices {
     fn test_matrix(&self) -> Result<Option<TestMatrix>> {
         let read = |kind: &String| {
-            let wrong = |_| Error::argument("--test-matrix", "gaussian or sparse-sign", format_args!("`{kind}`"));
+            let wrong = |_| Error::argument("--test-matrix", "gaussian, sparse-sign or sign", format_args!("`{kind}`"));
             serde_json::from_value(json!(kind)).map_err(wrong)
         };
         self.test_matrix.as_ref().map(read).transpose()
