@@ -117,6 +117,10 @@ fn sketches_of_stored_rows_take_no_tall_matrix() {
         let block = GradientBlock::from(DenseRows::new(short_normals(Key::new(3), d, rows), 1).unwrap());
         for threads in [1, 2, 4] {
             par::with_threads(threads, || {
+                // Once before: what threads keep for themselves is not the sketch's.
+                let mut first = config.build(d, Key::new(4)).unwrap();
+                first.absorb(&block).unwrap();
+                drop(first);
                 let before = IN_USE.load(Ordering::Relaxed);
                 let mut curvature = config.build(d, Key::new(4)).unwrap();
                 curvature.absorb(&block).unwrap();
