@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::Common;
-use super::laboratory::{self, Done, Executed};
+use super::laboratory::{self, Executed};
 use super::terminal::{say, say_json, say_table};
 use crate::error::Result;
 use crate::laboratory::Suite;
@@ -24,8 +24,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn main(arguments: &Arguments, common: &Common) -> Result<ExitCode> {
-    let Done::Run(Executed { record, folder, seconds }) = laboratory::run(Suite::Bounds, &arguments.laboratory, None, common)?
-    else {
+    let Some(Executed { record, folder, seconds }) = laboratory::run(Suite::Bounds, &arguments.laboratory, None, common)? else {
         return Ok(ExitCode::SUCCESS);
     };
     if common.json {

@@ -48,14 +48,6 @@ pub(super) struct Choices {
     resume: Option<PathBuf>,
 }
 
-/// What became of it.
-pub(super) enum Done {
-    /// The experiments were listed, as was asked.
-    Listed,
-    /// They were run.
-    Run(Executed),
-}
-
 /// A record with its folder, and how long it took.
 pub(super) struct Executed {
     pub(super) record: Record,
@@ -63,16 +55,16 @@ pub(super) struct Executed {
     pub(super) seconds: f64,
 }
 
-/// Lists, runs or goes on, as the arguments say, with at most so much memory.
-pub(super) fn run(suite: Suite, arguments: &Choices, memory: Option<u64>, common: &Common) -> Result<Done> {
+/// Lists, runs or goes on, as the arguments say, with at most so much memory. What was only listed leaves nothing.
+pub(super) fn run(suite: Suite, arguments: &Choices, memory: Option<u64>, common: &Common) -> Result<Option<Executed>> {
     if let Some(folder) = &arguments.resume {
-        return resume(suite, folder, arguments, memory, common).map(Done::Run);
+        return resume(suite, folder, arguments, memory, common).map(Some);
     }
     let (plan, size) = plan(suite, arguments)?;
     if arguments.list {
-        return list(&plan, common).map(|()| Done::Listed);
+        return list(&plan, common).map(|()| None);
     }
-    execute(&plan, size, arguments, memory, common).map(Done::Run)
+    execute(&plan, size, arguments, memory, common).map(Some)
 }
 
 fn plan(suite: Suite, arguments: &Choices) -> Result<(Plan, Size)> {

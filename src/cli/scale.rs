@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::laboratory::{self, Done, Executed};
+use super::laboratory::{self, Executed};
 use super::terminal::{Terminal, machine, say, say_json, say_table};
 use super::{Common, memory};
 use crate::error::{Error, Result};
@@ -52,7 +52,7 @@ pub(super) fn main(arguments: &Arguments, common: &Common) -> Result<ExitCode> {
     if let Some(text) = &arguments.predict {
         return predict(text.parse()?, arguments, common);
     }
-    let Done::Run(executed) = laboratory::run(Suite::Costs, &arguments.laboratory, arguments.memory, common)? else {
+    let Some(executed) = laboratory::run(Suite::Costs, &arguments.laboratory, arguments.memory, common)? else {
         return Ok(ExitCode::SUCCESS);
     };
     let Executed { record, folder, seconds } = &executed;

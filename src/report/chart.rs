@@ -196,7 +196,8 @@ impl Chart {
             let named: Vec<&Label> = labels.iter().filter(|label| label.panel == index).filter(has_place).collect();
             let marks: Vec<(i32, i32)> = named.iter().map(|label| at(label.at.0, label.at.1)).collect();
             let texts: Vec<&str> = named.iter().map(|label| label.text.as_str()).collect();
-            labels::write(area, &marks, &texts, (start, top, end, top + height))?;
+            // The margin on the right has room for the end of a name.
+            labels::write(area, &marks, &texts, (start, top, end + RIGHT_MARGIN - canvas::EDGE, top + height))?;
             if index + 1 == self.panels.len() {
                 let levels: Vec<i32> = references.iter().map(|(y, _)| level(*y)).collect();
                 name_references(area, end, &levels, &names, (top, top + height))?;

@@ -72,7 +72,7 @@ impl Registered for CurvatureSamples {
     fn sized(size: Size) -> Self {
         let quick = Self {
             samples: vec![2, 4, 8, 16, 32, 64, 128],
-            proposed: [32, 32],
+            proposed: [16, 16],
             margin: 0.1,
             inner_steps: 100,
             inner_step_size: 0.5,
@@ -304,7 +304,7 @@ impl Experiment for CurvatureSamples {
                 self.sketch_size
             ),
             drawing: Drawing::Curves {
-                y: Axis::log("error over that with all samples (no unit)"),
+                y: Axis::log("error / error with all (no unit)"),
                 panels: vec![panel("samples", "samples m of a batch (count)"), panel("gradients", "price (gradients)")],
             },
         }]

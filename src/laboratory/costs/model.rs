@@ -135,7 +135,8 @@ fn of_window(size: f64, (d, b, blocks): (f64, f64, f64), operation: Operation) -
         Operation::Build => counted(0.0, 0.0, 0.0),
         // The new rows stand beside all old ones before the oldest go.
         Operation::Absorb => counted(2.0 * b * d * blocks, (b + 2.0 * taken) * d * blocks, (size + taken + b) * d),
-        Operation::Approximate => counted(2.0 * d * size, 4.0 * d * size, 2.0 * d * size),
+        // Rows are stacked in memory that grows: the old half of it stands beside the new whole.
+        Operation::Approximate => counted(2.0 * d * size, 4.0 * d * size, 2.5 * d * size),
         Operation::Solve => solve_in_row_space(size, d, d * size),
     }
 }

@@ -8,7 +8,7 @@ use crate::inverse::KnownCurvature;
 use crate::laboratory::costs::machine::{Machine, Sample};
 use crate::laboratory::costs::model::{self, Operation, Shape};
 use crate::laboratory::costs::source::Source;
-use crate::laboratory::costs::usage::{Meter, Threads, once, repeated};
+use crate::laboratory::costs::usage::{Meter, Threads, once, repeated, warm_up};
 use crate::laboratory::{Bench, Rows, Usage, rounded};
 
 /// The columns: the setting; the operation and the rows that it absorbed; the replicate; what the model says that it takes; and why it was not
@@ -108,9 +108,12 @@ impl Curvature {
         }
         let key = bench.key.named(family).child(cell.dim as u64).child(cell.size as u64).child(cell.block_rows as u64);
         let bench = Bench { key, ..bench };
-        cell.threads.run(|| match cell.task {
-            Task::Operations => self.operations(&mut log, bench),
-            Task::Stream { .. } => self.stream(&mut log, bench),
+        cell.threads.run(|| {
+            warm_up()?;
+            match cell.task {
+                Task::Operations => self.operations(&mut log, bench),
+                Task::Stream { .. } => self.stream(&mut log, bench),
+            }
         })?;
         Ok(log.rows)
     }
@@ -251,7 +254,7 @@ mod tests {
         assert_eq!(["build", "absorb", "approximate", "solve"].map(named), [1, 2, 2, 2]);
         assert!(rows.cells().iter().filter(|row| row[5] == "absorb").all(|row| row[6] == "6"), "two blocks of three make ℓ rows");
         assert_eq!(rows.usages().len(), rows.cells().len());
-        let stream = settings.cell_rows(settings.cells()[3], bench).unwrap();
+        let stream = settings.cell_rows(settings.cells()[2], bench).unwrap();
         assert!(stream.cells().len() == 2 && stream.cells().iter().all(|row| row[5] == "stream" && row[6] == "12"));
     }
 }

@@ -143,25 +143,32 @@ impl Curvature {
         }
     }
 
-    /// Every cell once: the small ones first within a family, so that a run that is stopped early has whole curves.
+    /// Every cell once. Those on one thread come last: the memory of their threads is given back at a time of its own.
     fn cells(&self) -> Vec<Cell> {
-        let base = self.base();
         let mut cells: Vec<Cell> = Vec::new();
-        for family in 0..self.families.len() {
-            let base = Cell { family, ..base };
-            let sizes: &[usize] = if Self::is_sized(&self.families[family]) { &self.sizes } else { &[] };
-            let swept = (self.dims.iter().map(|&dim| Cell { dim, ..base }))
-                .chain(sizes.iter().map(|&size| Cell { size, ..base }))
-                .chain(self.block_rows.iter().map(|&block_rows| Cell { block_rows, ..base }))
-                .chain(Threads::BOTH.map(|threads| Cell { threads, ..base }))
-                .chain(self.streams.iter().map(|&rows| Cell { task: Task::Stream { rows }, ..base }));
-            for cell in swept {
-                if !cells.contains(&cell) {
-                    cells.push(cell);
+        for threads in [Threads::All, Threads::One] {
+            for (family, name) in self.families.iter().enumerate() {
+                let base = Cell { family, threads, ..self.base() };
+                let swept = if threads == Threads::All { self.around(base, name) } else { vec![base] };
+                for cell in swept {
+                    if !cells.contains(&cell) {
+                        cells.push(cell);
+                    }
                 }
             }
         }
         cells
+    }
+
+    /// The base with one thing after the other changed.
+    fn around(&self, base: Cell, family: &str) -> Vec<Cell> {
+        let sizes: &[usize] = if Self::is_sized(family) { &self.sizes } else { &[] };
+        let swept = (self.dims.iter().map(|&dim| Cell { dim, ..base }))
+            .chain(sizes.iter().map(|&size| Cell { size, ..base }))
+            .chain(self.block_rows.iter().map(|&block_rows| Cell { block_rows, ..base }))
+            .chain([base])
+            .chain(self.streams.iter().map(|&rows| Cell { task: Task::Stream { rows }, ..base }));
+        swept.collect()
     }
 }
 

@@ -10,7 +10,7 @@ use crate::dense::axpy;
 use crate::error::{Error, Result};
 use crate::laboratory::costs::machine::Sample;
 use crate::laboratory::costs::model::{self, Operation, Shape};
-use crate::laboratory::costs::usage::{Threads, repeated};
+use crate::laboratory::costs::usage::{Threads, repeated, warm_up};
 use crate::laboratory::{Bench, Rows, Usage, rounded};
 use crate::model::FisherKind;
 use crate::problem::{DataCleaning, Problem};
@@ -70,6 +70,7 @@ impl Steps {
         let key = bench.key.child(cell.samples as u64).child(cell.width as u64).child(cell.batch as u64);
         let problem = self.problem(cell, key.named("problem"))?;
         let (v, mut theta) = problem.initial();
+        warm_up()?;
         let base = bench.memory.in_use();
         let indices = |name: &str, call: u64, count: usize| key.named(name).child(call).stream().indices(cell.samples, count);
         // Another batch each time, drawn before: samples come from memory, as in a run.

@@ -224,7 +224,7 @@ impl Experiment for Steps {
         let panel = |variable: Variable| Panel {
             title: String::new(),
             x: Axis::log(match variable {
-                Variable::Samples => "training samples n (count)",
+                Variable::Samples => "samples n (count)",
                 Variable::Dim => "parameters d (count)",
                 Variable::Batch => "batch (samples)",
             }),
