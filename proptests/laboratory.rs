@@ -11,12 +11,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use nhgd::experiment::kept::{Kept, World};
-use nhgd::laboratory::Size;
 use nhgd::laboratory::checkpoint::Checkpoint;
 use nhgd::laboratory::experiments::REGISTRY;
 use nhgd::laboratory::plan::Plan;
 use nhgd::laboratory::record::Record;
-use nhgd::laboratory::runner;
+use nhgd::laboratory::{Size, Suite, runner};
 use nhgd::problem::DataSource;
 use nhgd::{Error, Result, par};
 
@@ -50,7 +49,7 @@ cost_replicates = 2
 "#;
 
 fn plan(text: &str) -> Plan {
-    Plan::parse(&[], Size::Quick, text, Path::new("test.toml")).unwrap()
+    Plan::parse(Suite::Bounds, &[], Size::Quick, text, Path::new("test.toml")).unwrap()
 }
 
 /// Keeps every checkpoint, and asks to stop after so many questions.
@@ -147,10 +146,10 @@ fn a_laboratory_that_is_interrupted_again_and_again_comes_to_the_same_bytes() {
 #[test]
 fn every_experiment_has_sound_settings_at_both_sizes_and_comes_back_from_its_configuration() {
     for size in [Size::Quick, Size::Full] {
-        let plan = Plan::new(&[], size).unwrap();
+        let plan = Plan::new(Suite::Bounds, &[], size).unwrap();
         plan.validate().unwrap();
         let text = plan.to_toml().unwrap();
-        assert_eq!(Plan::parse(&[], Size::Quick, &text, Path::new("plan.toml")).unwrap().to_toml().unwrap(), text);
+        assert_eq!(Plan::parse(Suite::Bounds, &[], Size::Quick, &text, Path::new("plan.toml")).unwrap().to_toml().unwrap(), text);
         for chosen in &plan.chosen {
             let (name, claims) = (chosen.entry.name, chosen.experiment.claims());
             assert!(!claims.is_empty() && claims.iter().all(|claim| claim.experiment == name), "{name}");

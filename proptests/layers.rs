@@ -38,7 +38,7 @@ const PLACES: [(&[&str], &[&str]); 9] = [
     (&["statrs"], &["special.rs"]),
     (&["tempfile"], &["file.rs", "report/tests.rs"]),
     (&["zip"], &["curvature/file.rs"]),
-    (&["clap", "indicatif", "comfy_table", "signal_hook"], &["cli/", "cli.rs", "main.rs"]),
+    (&["clap", "indicatif", "comfy_table", "signal_hook", "sysinfo"], &["cli/", "cli.rs", "main.rs"]),
     (&["plotters", "maud"], &["report/", "report.rs"]),
     (&["resvg", "dejavu"], &["report/raster.rs"]),
 ];

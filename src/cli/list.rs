@@ -10,7 +10,7 @@ use crate::bilevel::MethodConfig;
 use crate::curvature::CurvatureConfig;
 use crate::error::Result;
 use crate::experiment::record::Table;
-use crate::laboratory::experiments::REGISTRY;
+use crate::laboratory::Suite;
 use crate::model::FisherKind;
 use crate::problem::ProblemConfig;
 
@@ -18,8 +18,10 @@ pub(super) fn main(common: &Common) -> Result<ExitCode> {
     let registries =
         [("problem", ProblemConfig::REGISTRY), ("method", MethodConfig::REGISTRY), ("curvature", CurvatureConfig::REGISTRY)];
     let fisher = FisherKind::ALL.map(|kind| (kind.name(), kind.about()));
-    let experiments: Vec<(&str, &str)> = REGISTRY.iter().map(|entry| (entry.name, entry.about)).collect();
-    let all = registries.into_iter().chain([("fisher", fisher.as_slice()), ("experiment", experiments.as_slice())]);
+    let of = |suite: Suite| suite.registry().iter().map(|entry| (entry.name, entry.about)).collect::<Vec<(&str, &str)>>();
+    let [experiments, costs] = Suite::ALL.map(of);
+    let laboratory = [("experiment", experiments.as_slice()), ("cost", costs.as_slice())];
+    let all = registries.into_iter().chain([("fisher", fisher.as_slice())]).chain(laboratory);
     if common.json {
         let entries =
             |list: &[(&str, &str)]| list.iter().map(|(name, about)| json!({ "name": name, "about": about })).collect::<Vec<_>>();

@@ -6,10 +6,13 @@ mod bounds;
 mod check;
 mod compare;
 mod interrupts;
+mod laboratory;
 mod list;
+mod memory;
 mod report;
 mod reproduce;
 mod run;
+mod scale;
 mod session;
 mod sketch;
 mod terminal;
@@ -22,6 +25,7 @@ use clap::{Args, Parser, Subcommand};
 
 use self::interrupts::Interrupts;
 use crate::error::{Error, Result};
+use crate::experiment::kept::MemoryMeter;
 use crate::par;
 
 /// Natural hypergradient descent: bilevel optimization on streaming sketches of the Fisher matrix.
@@ -44,6 +48,8 @@ enum Verb {
     Compare(compare::Arguments),
     /// Run the theory's statements as experiments, and judge each claim
     Bounds(bounds::Arguments),
+    /// Measure what sketches and steps cost as sizes grow, beside the machine's limits; predict what larger ones would
+    Scale(scale::Arguments),
     /// Draw the plots and the page of a record anew
     Report(report::Arguments),
     /// Sketch the Fisher matrix of your own gradients, in NumPy files, and solve with it
@@ -68,6 +74,9 @@ struct Common {
     /// Ctrl-C and SIGTERM.
     #[arg(skip)]
     interrupts: Interrupts,
+    /// What counts the memory of the process.
+    #[arg(skip)]
+    meter: Option<&'static dyn MemoryMeter>,
 }
 
 /// What the help of a verb that runs an experiment ends with.
@@ -93,14 +102,17 @@ fn seconds(text: &str) -> std::result::Result<Duration, String> {
     Duration::try_from_secs_f64(number).map_err(|e| e.to_string())
 }
 
-/// Parses the arguments, runs the verb, and says how it went.
-pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+/// Parses the arguments, runs the verb, and says how it went. The program's allocator counts its memory; the library knows of none.
+pub fn main(meter: &'static dyn MemoryMeter) -> ExitCode {
+    let mut cli = Cli::parse();
+    cli.common.meter = Some(meter);
+    let cli = cli;
     let verb = || match &cli.verb {
         Verb::Reproduce(arguments) => reproduce::main(arguments, &cli.common),
         Verb::Run(arguments) => run::main(arguments, &cli.common),
         Verb::Compare(arguments) => compare::main(arguments, &cli.common),
         Verb::Bounds(arguments) => bounds::main(arguments, &cli.common),
+        Verb::Scale(arguments) => scale::main(arguments, &cli.common),
         Verb::Report(arguments) => report::main(arguments, &cli.common),
         Verb::Sketch(arguments) => sketch::main(arguments, &cli.common),
         Verb::Check(arguments) => check::main(arguments, &cli.common),

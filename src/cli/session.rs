@@ -5,12 +5,13 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::interrupts::Interrupts;
+use super::memory;
 use super::terminal::{Terminal, quoted};
 use crate::bilevel::Clock;
 use crate::comparison;
 use crate::error::{Error, Result};
 use crate::experiment::checkpoint::Checkpoint;
-use crate::experiment::kept::{Kept as Work, World};
+use crate::experiment::kept::{Kept as Work, MemoryMeter, World};
 use crate::experiment::record::{CHECKPOINT, Record, Writer};
 use crate::experiment::runner::Environment;
 use crate::laboratory;
@@ -23,6 +24,9 @@ pub(super) struct Session<'a> {
     /// From the end of a checkpoint to the next one, so that even slow ones leave time for work.
     interval: Duration,
     kept: Mutex<Kept>,
+    meter: Option<&'static dyn MemoryMeter>,
+    /// The most memory to take, where one was given.
+    memory_limit: Option<u64>,
 }
 
 /// The last checkpoint.
@@ -35,7 +39,14 @@ struct Kept {
 impl<'a> Session<'a> {
     pub(super) fn new(writer: Writer, interrupts: &'a Interrupts, interval: Duration) -> Result<Self> {
         interrupts.watch()?;
-        Ok(Self { terminal: Terminal::new()?, interrupts, writer, interval, kept: Mutex::default() })
+        let (kept, meter, memory_limit) = (Mutex::default(), None, None);
+        Ok(Self { terminal: Terminal::new()?, interrupts, writer, interval, kept, meter, memory_limit })
+    }
+
+    /// The same with memory that is counted, and with a limit of it.
+    pub(super) fn with_memory(mut self, meter: Option<&'static dyn MemoryMeter>, memory_limit: Option<u64>) -> Self {
+        (self.meter, self.memory_limit) = (meter, memory_limit);
+        self
     }
 
     /// Whether this session kept a checkpoint that holds work.
@@ -158,6 +169,14 @@ impl World for Session<'_> {
 
     fn checkpoint_due(&self) -> bool {
         self.is_due()
+    }
+
+    fn meter(&self) -> Option<&dyn MemoryMeter> {
+        self.meter
+    }
+
+    fn available_memory(&self) -> Option<u64> {
+        self.memory_limit.or_else(memory::available)
     }
 
     fn keep(&self, checkpoint: &dyn Work) -> Result<()> {

@@ -24,6 +24,18 @@ pub trait Kept {
     fn holds_work(&self) -> bool;
 }
 
+/// Counts the bytes that are in use: an allocator knows.
+pub trait MemoryMeter: Sync {
+    /// Bytes in use.
+    fn in_use(&self) -> u64;
+
+    /// The most that were in use at once since [`forget_peak`](Self::forget_peak).
+    fn peak(&self) -> u64;
+
+    /// From here on the peak is what is in use now, and what comes.
+    fn forget_peak(&self);
+}
+
 /// What work in pieces takes from the world around it.
 pub trait World: Sync {
     /// The time since some moment.
@@ -40,6 +52,16 @@ pub trait World: Sync {
     /// Whether it is time for a checkpoint. Asked after every piece.
     fn checkpoint_due(&self) -> bool {
         false
+    }
+
+    /// What counts the memory in use, where something does.
+    fn meter(&self) -> Option<&dyn MemoryMeter> {
+        None
+    }
+
+    /// The bytes of memory that may be taken besides those in use, where that is known.
+    fn available_memory(&self) -> Option<u64> {
+        None
     }
 
     /// Keeps a checkpoint in the place of the one before: at the beginning, where it is due, and at an interruption.

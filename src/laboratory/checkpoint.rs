@@ -6,13 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use super::Rows;
 use super::plan::Plan;
-use super::{Size, runner::folder_of};
+use super::{Size, Suite, runner::folder_of};
 use crate::error::{Error, Result};
 use crate::experiment::kept::{Format, Kept, read_kept};
 use crate::experiment::record::CHECKPOINT;
 use crate::problem::DataSource;
 
-const FORMAT: Format = Format { name: "nhgd-laboratory", version: 1 };
+const FORMAT: Format = Format { name: "nhgd-laboratory", version: 2 };
 
 /// A piece that is done.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,6 +26,8 @@ pub struct Done {
 /// All that a laboratory needs to go on.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Checkpoint {
+    /// The collection that the plan is of.
+    pub suite: Suite,
     /// The plan as TOML.
     pub configuration: String,
     /// The size it began with.
@@ -43,7 +45,7 @@ impl Checkpoint {
     /// As [`Plan::to_toml`].
     pub fn new(plan: &Plan, size: Size, source: &DataSource) -> Result<Self> {
         let pieces = plan.chosen.iter().map(|chosen| vec![None; chosen.experiment.pieces()]).collect();
-        Ok(Self { configuration: plan.to_toml()?, size, data_folder: folder_of(source), pieces })
+        Ok(Self { suite: plan.suite, configuration: plan.to_toml()?, size, data_folder: folder_of(source), pieces })
     }
 
     /// The plan.
@@ -51,7 +53,7 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Config`] and [`Error::Data`], for one that this program did not write.
     pub fn plan(&self) -> Result<Plan> {
-        let plan = Plan::parse(&[], self.size, &self.configuration, Path::new(CHECKPOINT))?;
+        let plan = Plan::parse(self.suite, &[], self.size, &self.configuration, Path::new(CHECKPOINT))?;
         let sizes: Vec<usize> = plan.chosen.iter().map(|chosen| chosen.experiment.pieces()).collect();
         if sizes != self.pieces.iter().map(Vec::len).collect::<Vec<_>>() {
             return Err(Error::data(CHECKPOINT, "its pieces are not those of its plan"));

@@ -1,21 +1,27 @@
-//! The laboratory: the theory's statements as experiments at scale. An [`Experiment`] states its claims and their rules before
+//! The laboratory: statements as experiments at scale, those of the theory ([`experiments`]) and those of what things cost ([`costs`]), a
+//! [`Suite`] each. An [`Experiment`] states its claims and their rules before
 //! anything is measured, cuts its work into pieces (a replicate, a setting) that depend on nothing but their number and a
 //! [`Key`], and says as data which pictures its tables make. The [`runner`] does the pieces in parallel and can be interrupted; what is left
 //! on disk is a [`record`], from which the pictures are drawn by those who know how.
 
 pub mod checkpoint;
+pub mod costs;
 pub mod experiments;
+pub mod memory;
 pub mod picture;
 pub mod plan;
 pub mod record;
 pub mod runner;
+mod suite;
 
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use self::memory::Memory;
 use self::picture::Picture;
+pub use self::suite::Suite;
 use crate::bounds::{Claim, Measured};
 use crate::error::{Error, Result};
 use crate::experiment::record::Table;
@@ -40,9 +46,9 @@ pub fn cell(value: f64) -> String {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Size {
-    /// Everything in three minutes: enough to see the effects.
+    /// Everything in two or three minutes: enough to see the effects.
     Quick,
-    /// Everything in forty minutes: enough to decide the claims.
+    /// Everything in twenty-five to forty minutes: enough to decide the claims.
     Full,
 }
 
@@ -65,14 +71,25 @@ pub struct Bench<'a> {
     pub source: &'a DataSource,
     /// The time since some moment, for rows that carry seconds; nothing else may depend on it.
     pub clock: &'a (dyn Fn() -> Duration + Sync),
+    /// The memory in use and left, for rows that carry peaks and for what would not fit; nothing else may depend on it.
+    pub memory: Memory<'a>,
+}
+
+/// What a row took.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Seconds.
+    pub seconds: f64,
+    /// The most bytes in use at once; none where nobody counts them.
+    pub peak_bytes: Option<u64>,
 }
 
 /// The rows of one piece, cells in the order of the experiment's columns.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Rows {
     cells: Vec<Vec<String>>,
-    /// The seconds of each row; empty where rows are not timed.
-    seconds: Vec<f64>,
+    /// What rows took, by their places, ascending; a row that is not timed has none.
+    usages: Vec<(usize, Usage)>,
 }
 
 impl Rows {
@@ -81,10 +98,15 @@ impl Rows {
         self.cells.push(cells.into_iter().map(|cell| cell.to_string()).collect());
     }
 
-    /// Adds a row that took so many seconds. They end in `timings.csv`, never among the cells; a piece times all of its rows or none.
+    /// Adds a row that took so many seconds. They end in `timings.csv`, never among the cells.
     pub fn push_timed<S: ToString>(&mut self, cells: impl IntoIterator<Item = S>, seconds: f64) {
+        self.push_used(cells, Usage { seconds, peak_bytes: None });
+    }
+
+    /// Adds a row with what it took: seconds and memory, which end in `timings.csv`, never among the cells.
+    pub fn push_used<S: ToString>(&mut self, cells: impl IntoIterator<Item = S>, usage: Usage) {
+        self.usages.push((self.cells.len(), usage));
         self.push(cells);
-        self.seconds.push(seconds);
     }
 
     /// The rows.
@@ -92,9 +114,9 @@ impl Rows {
         &self.cells
     }
 
-    /// The seconds of each row; empty where rows are not timed.
-    pub fn seconds(&self) -> &[f64] {
-        &self.seconds
+    /// What rows took, by their places, ascending.
+    pub fn usages(&self) -> &[(usize, Usage)] {
+        &self.usages
     }
 }
 
@@ -119,8 +141,8 @@ pub enum Concurrency {
     Alone,
 }
 
-/// An experiment with its settings. To add one: a file that implements this and [`Registered`], and its line in
-/// [`experiments::REGISTRY`].
+/// An experiment with its settings. To add one: a file that implements this and [`Registered`], and its line in the registry of its suite,
+/// [`experiments::REGISTRY`] or [`costs::REGISTRY`].
 pub trait Experiment: Send + Sync {
     /// Checks the settings.
     ///
@@ -151,11 +173,17 @@ pub trait Experiment: Send + Sync {
     /// [`Error::Data`] for missing data, and whatever the computation meets.
     fn set_up<'a>(&'a self, bench: Bench<'a>) -> Result<Pieces<'a>>;
 
-    /// Takes the measurements that the claims are about from the table of all pieces, rows in the order of the pieces.
+    /// Takes the measurements that the claims are about from the table of all pieces, rows in the order of the pieces. Where rows carry what
+    /// they took, the table has the columns [`SECONDS`](record::SECONDS) and [`PEAK_BYTES`](record::PEAK_BYTES) besides, NaN where a row has none.
     ///
     /// # Errors
     /// [`Error::Argument`] for another table, and whatever the computation meets.
     fn measure(&self, bench: Bench<'_>, rows: &Table) -> Result<Findings>;
+
+    /// The stems of tables that are short enough to be read on the page.
+    fn shown(&self) -> &'static [&'static str] {
+        &[]
+    }
 
     /// What to draw.
     fn pictures(&self) -> Vec<Picture>;
@@ -210,17 +238,6 @@ impl Entry {
     /// The experiment at this size.
     pub fn sized(&self, size: Size) -> Box<dyn Experiment> {
         (self.sized)(size)
-    }
-
-    /// The entry of this name.
-    ///
-    /// # Errors
-    /// [`Error::Argument`] with all names.
-    pub fn named(name: &str) -> Result<&'static Self> {
-        experiments::REGISTRY.iter().find(|entry| entry.name == name).ok_or_else(|| {
-            let names: Vec<&str> = experiments::REGISTRY.iter().map(|entry| entry.name).collect();
-            Error::argument("experiment", format_args!("one of {}", names.join(", ")), format_args!("`{name}`"))
-        })
     }
 }
 

@@ -68,6 +68,8 @@ pub enum Band {
 pub enum Style {
     /// What was measured: a line with marks, in a colour of its own.
     Measured,
+    /// What was measured at single places: marks as of `Measured`, each with its name beside it.
+    Points,
     /// What theory says: a broken line without marks. It has the colour of the measured curve with the same values in `by`, and is grey
     /// where `by` is empty.
     Theory,
@@ -133,6 +135,11 @@ impl Layer {
     /// With this band.
     pub fn band(self, band: Band) -> Self {
         Self { band, ..self }
+    }
+
+    /// As single places.
+    pub fn points(self) -> Self {
+        Self { style: Style::Points, ..self }
     }
 
     /// As what theory says.

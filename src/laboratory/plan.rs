@@ -6,7 +6,7 @@ use std::path::Path;
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table, Value};
 
-use super::{Entry, Experiment, Size, experiments};
+use super::{Entry, Experiment, Size, Suite};
 use crate::error::{Error, Result};
 use crate::experiment::source::{Source, Span, find_in_value};
 
@@ -25,6 +25,8 @@ pub struct Chosen {
 
 /// What to do, in the order of the registry.
 pub struct Plan {
+    /// The collection that the experiments are of.
+    pub suite: Suite,
     /// The seed of every random number.
     pub seed: u64,
     /// The experiments.
@@ -36,11 +38,11 @@ impl Plan {
     ///
     /// # Errors
     /// [`Error::Argument`] for an unknown name.
-    pub fn new(names: &[String], size: Size) -> Result<Self> {
-        names.iter().try_for_each(|name| Entry::named(name).map(drop))?;
+    pub fn new(suite: Suite, names: &[String], size: Size) -> Result<Self> {
+        names.iter().try_for_each(|name| suite.entry(name).map(drop))?;
         let wanted = |entry: &&Entry| names.is_empty() || names.iter().any(|name| name == entry.name);
-        let chosen = experiments::REGISTRY.iter().filter(wanted).map(|entry| Chosen { entry, experiment: entry.sized(size) });
-        Ok(Self { seed: DEFAULT_SEED, chosen: chosen.collect() })
+        let chosen = suite.registry().iter().filter(wanted).map(|entry| Chosen { entry, experiment: entry.sized(size) });
+        Ok(Self { suite, seed: DEFAULT_SEED, chosen: chosen.collect() })
     }
 
     /// The same as a configuration changes it; `path` stands in messages. Without names, the experiments that it has tables for are
@@ -48,20 +50,20 @@ impl Plan {
     ///
     /// # Errors
     /// As [`new`](Self::new), and [`Error::Config`] with the line for everything wrong in the configuration.
-    pub fn parse(names: &[String], size: Size, text: &str, path: &Path) -> Result<Self> {
+    pub fn parse(suite: Suite, names: &[String], size: Size, text: &str, path: &Path) -> Result<Self> {
         let source = Source { text, path };
         let document = source.document()?;
         let document = document.get_ref();
         let mut tables = Vec::new();
         for (key, value) in document.iter().filter(|(key, _)| key.get_ref() != SEED) {
-            let entry = Entry::named(key.get_ref()).map_err(|e| source.error(Some(key.span()), e.to_string()))?;
+            let entry = suite.entry(key.get_ref()).map_err(|e| source.error(Some(key.span()), e.to_string()))?;
             let DeValue::Table(table) = value.get_ref() else {
                 return Err(source.error(Some(key.span()), format!("`{}` must be a table of settings", entry.name)));
             };
             tables.push((entry, table));
         }
         let named: Vec<String> = tables.iter().map(|(entry, _)| entry.name.to_owned()).collect();
-        let mut plan = Self::new(if names.is_empty() { &named } else { names }, size)?;
+        let mut plan = Self::new(suite, if names.is_empty() { &named } else { names }, size)?;
         if let Some((key, value)) = document.iter().find(|(key, _)| key.get_ref() == SEED) {
             let wrong = || source.error(Some(key.span()), format!("`{SEED}` must be a whole number from 0 to {}", i64::MAX));
             let Ok(Value::Integer(seed)) = decoded(value.clone()) else { return Err(wrong()) };

@@ -1,13 +1,14 @@
 //! What a laboratory leaves on disk: a CSV an experiment and those that follow from it, the verdicts, the seconds, and the manifest, which
 //! says what was run and what its pictures show. Pictures and page are drawn anew from these files alone.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::Size;
 use super::picture::Picture;
+use super::{Size, Suite, Usage};
 use crate::bounds::{Claim, Judgement};
 use crate::error::{Error, Result};
 use crate::experiment::record::{Table, Writer, cell, kind_in, read_manifest};
@@ -18,11 +19,13 @@ pub const RECORD_VERSION: u32 = 1;
 /// Every claim with its rule, what was measured and the verdict: `experiment`, `claim`, `rule`, `predicted`, `measured`, `low`, `high`,
 /// `verdict`.
 pub const VERDICTS: &str = "verdicts.csv";
-/// Seconds, the only clock: `experiment`, `piece`, `row` (a line of the experiment's table, counted from 0; empty for the piece as a
-/// whole), `seconds`.
+/// What was taken, the only clock: `experiment`, `piece`, `row` (a line of the experiment's table, counted from 0; empty for the piece as a
+/// whole), `seconds`, and `peak_bytes` (the most bytes in use at once; empty where they were not counted).
 pub const TIMINGS: &str = "timings.csv";
-/// The column that rows which are timed have besides those of their table.
+/// The column of seconds that a table has besides its own where rows are timed.
 pub const SECONDS: &str = "seconds";
+/// The column of peaks that it has then, too: NaN where they were not counted.
+pub const PEAK_BYTES: &str = "peak_bytes";
 /// What kind of manifest it is.
 const KIND: &str = "laboratory";
 
@@ -35,6 +38,9 @@ pub struct Report {
     pub about: String,
     /// The stems of its tables: its own, then those that follow from it.
     pub tables: Vec<String>,
+    /// The stems of those that are short enough to be read on the page.
+    #[serde(default)]
+    pub shown: Vec<String>,
     /// Its pictures.
     pub pictures: Vec<Picture>,
 }
@@ -44,6 +50,9 @@ pub struct Report {
 pub struct Manifest {
     /// `laboratory`.
     pub kind: String,
+    /// The collection that the experiments are of.
+    #[serde(default)]
+    pub suite: Suite,
     /// [`RECORD_VERSION`] when it was written.
     pub record_version: u32,
     /// The version of this crate.
@@ -62,9 +71,10 @@ pub struct Manifest {
 
 impl Manifest {
     /// The manifest of this program, without experiments yet.
-    pub fn new(configuration: String, size: Size, machine: BTreeMap<String, String>) -> Self {
+    pub fn new(suite: Suite, configuration: String, size: Size, machine: BTreeMap<String, String>) -> Self {
         Self {
             kind: KIND.into(),
+            suite,
             record_version: RECORD_VERSION,
             nhgd_version: env!("CARGO_PKG_VERSION").into(),
             configuration,
@@ -105,9 +115,49 @@ pub fn push_verdict(table: &mut Table, claim: &Claim, judgement: &Judgement) -> 
     table.push(words.into_iter().chain(numbers).chain([verdict.to_string()]))
 }
 
-/// An empty table of seconds.
+/// An empty table of what was taken.
 pub fn timing_table() -> Table {
-    Table::new(["experiment", "piece", "row", SECONDS])
+    Table::new(["experiment", "piece", "row", SECONDS, PEAK_BYTES])
+}
+
+/// Adds what a row of an experiment's table, or without one a piece as a whole, took.
+///
+/// # Errors
+/// [`Error::Shape`] for another table.
+pub fn push_timing(timings: &mut Table, experiment: &str, piece: usize, row: Option<usize>, usage: Usage) -> Result<()> {
+    let row = row.map_or(String::new(), |row| row.to_string());
+    let peak = usage.peak_bytes.map_or(String::new(), |bytes| bytes.to_string());
+    timings.push([experiment, &piece.to_string(), &row, &format!("{:.9}", usage.seconds), &peak])
+}
+
+/// The table with what its rows took as two more columns, NaN where a row has none; as it is where no row is timed. `timings` may hold
+/// other experiments' too.
+///
+/// # Errors
+/// [`Error::Argument`] where it is not such a table.
+pub fn with_usage<'a>(table: &'a Table, experiment: &str, timings: &Table) -> Result<Cow<'a, Table>> {
+    let own = timings.filter("experiment", experiment)?;
+    // Records from before peaks were counted have no such column.
+    let counted = own.columns().iter().any(|column| column == PEAK_BYTES);
+    let peaks = if counted { own.text(PEAK_BYTES)? } else { vec![""; own.len()] };
+    let mut taken = vec![["NaN", "NaN"]; table.len()];
+    let mut timed = false;
+    for ((row, seconds), peak) in
+        own.text("row")?.into_iter().zip(own.text(SECONDS)?).zip(peaks).filter(|((row, _), _)| !row.is_empty())
+    {
+        let place = row.parse().ok().and_then(|row: usize| taken.get_mut(row));
+        let lines = || Error::argument("row", format_args!("a line below {}", table.len()), format_args!("`{row}`"));
+        *place.ok_or_else(lines)? = [seconds, if peak.is_empty() { "NaN" } else { peak }];
+        timed = true;
+    }
+    if !timed {
+        return Ok(Cow::Borrowed(table));
+    }
+    let mut out = Table::new(table.columns().iter().map(String::as_str).chain([SECONDS, PEAK_BYTES]));
+    for (row, taken) in table.rows().iter().zip(taken) {
+        out.push(row.iter().map(String::as_str).chain(taken))?;
+    }
+    Ok(Cow::Owned(out))
 }
 
 impl Record {
@@ -120,15 +170,12 @@ impl Record {
         self.tables.get(stem).ok_or_else(|| Error::argument("table", stems(), format_args!("`{stem}`")))
     }
 
-    /// The seconds of each row of an experiment's own table; none where they are not timed.
+    /// The table of this stem, with what its rows took as columns where they are timed.
     ///
     /// # Errors
-    /// [`Error::Argument`] where the record's timings are not such a table.
-    pub fn row_seconds(&self, experiment: &str) -> Result<Option<Vec<f64>>> {
-        let own = self.timings.filter("experiment", experiment)?;
-        let timed = own.text("row")?.into_iter().zip(own.numbers(SECONDS)?).filter(|(row, _)| !row.is_empty());
-        let seconds: Vec<f64> = timed.map(|(_, seconds)| seconds).collect();
-        Ok((!seconds.is_empty()).then_some(seconds))
+    /// [`Error::Argument`] if there is none, or the record's timings do not fit it.
+    pub fn timed_table(&self, stem: &str) -> Result<Cow<'_, Table>> {
+        with_usage(self.table(stem)?, stem, &self.timings)
     }
 
     /// Writes the tables; the manifest, last, is left to [`Writer::finish`].
@@ -153,7 +200,7 @@ impl Record {
     /// # Errors
     /// [`Error::Data`] if the folder holds no complete record of this version, [`Error::Io`] if a file cannot be read.
     pub fn read(folder: &Path) -> Result<Self> {
-        let manifest: Manifest = read_manifest(folder, RECORD_VERSION, "nhgd bounds --resume")?;
+        let manifest: Manifest = read_manifest(folder, RECORD_VERSION, "nhgd bounds --resume` or `nhgd scale --resume")?;
         let stems = manifest.experiments.iter().flat_map(|report| &report.tables);
         let table = |stem: &String| Ok((stem.clone(), Table::read(&folder.join(format!("{stem}.csv")))?));
         Ok(Self {

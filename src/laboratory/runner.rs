@@ -7,9 +7,10 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use super::checkpoint::{Checkpoint, Done};
+use super::memory::Memory;
 use super::plan::{Chosen, Plan};
-use super::record::{Manifest, Record, Report, push_verdict, timing_table, verdict_table};
-use super::{Bench, Concurrency, Size};
+use super::record::{Manifest, Record, Report, push_timing, push_verdict, timing_table, verdict_table, with_usage};
+use super::{Bench, Concurrency, Size, Usage};
 use crate::error::{Error, Result, check_len};
 use crate::experiment::kept::World;
 use crate::experiment::record::Table;
@@ -72,13 +73,14 @@ fn go_on(
             failure: None,
         }),
     };
-    let bench = |chosen: &Chosen| Bench { key: Key::new(plan.seed).named(chosen.entry.name), source, clock: &clock };
+    let memory = Memory::of(world);
+    let bench = |chosen: &Chosen| Bench { key: Key::new(plan.seed).named(chosen.entry.name), source, clock: &clock, memory };
     for (index, chosen) in plan.chosen.iter().enumerate() {
         laboratory.work(index, chosen, bench(chosen))?;
     }
     let Standing { checkpoint, .. } = laboratory.standing.into_inner().unwrap_or_else(PoisonError::into_inner);
     let mut record = Record {
-        manifest: Manifest::new(checkpoint.configuration, checkpoint.size, machine),
+        manifest: Manifest::new(checkpoint.suite, checkpoint.configuration, checkpoint.size, machine),
         tables: BTreeMap::new(),
         verdicts: verdict_table(),
         timings: timing_table(),
@@ -145,8 +147,6 @@ impl Laboratory<'_> {
     fn note(&self, standing: &mut Standing, (index, piece): (usize, usize), done: Done, chosen: &Chosen) -> Result<()> {
         let width = chosen.experiment.columns().len();
         done.rows.cells().iter().try_for_each(|row| check_len("row of a piece", row.len(), width))?;
-        let timed = done.rows.seconds().len();
-        check_len("seconds of a piece", timed, if timed == 0 { 0 } else { done.rows.cells().len() })?;
         standing.checkpoint.pieces[index][piece] = Some(done);
         standing.done += chosen.experiment.work(piece);
         self.world.progress(standing.done, self.total, chosen.entry.name);
@@ -164,14 +164,13 @@ fn conclude(record: &mut Record, chosen: &Chosen, bench: Bench<'_>, pieces: Vec<
     let (name, experiment) = (chosen.entry.name, chosen.experiment.as_ref());
     let mut table = Table::new(experiment.columns().iter().copied());
     for (piece, Done { rows, seconds }) in pieces.iter().enumerate() {
-        let mut time = |row: String, seconds: f64| record.timings.push([name, &piece.to_string(), &row, &format!("{seconds:.6}")]);
-        time(String::new(), *seconds)?;
-        for (row, seconds) in (table.len()..).zip(rows.seconds()) {
-            time(row.to_string(), *seconds)?;
+        push_timing(&mut record.timings, name, piece, None, Usage { seconds: *seconds, peak_bytes: None })?;
+        for (row, usage) in rows.usages() {
+            push_timing(&mut record.timings, name, piece, Some(table.len() + row), *usage)?;
         }
         rows.cells().iter().try_for_each(|row| table.push(row))?;
     }
-    let findings = experiment.measure(bench, &table)?;
+    let findings = experiment.measure(bench, with_usage(&table, name, &record.timings)?.as_ref())?;
     let claims = experiment.claims();
     check_len("measurements", findings.measured.len(), claims.len())?;
     for (claim, measured) in claims.iter().zip(findings.measured) {
@@ -183,6 +182,8 @@ fn conclude(record: &mut Record, chosen: &Chosen, bench: Bench<'_>, pieces: Vec<
         record.tables.insert(stem, table);
     }
     let pictures = experiment.pictures();
-    record.manifest.experiments.push(Report { name: name.into(), about: chosen.entry.about.into(), tables: stems, pictures });
+    let shown = experiment.shown().iter().map(|stem| (*stem).to_owned()).collect();
+    let about = chosen.entry.about.into();
+    record.manifest.experiments.push(Report { name: name.into(), about, tables: stems, shown, pictures });
     Ok(())
 }

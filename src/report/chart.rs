@@ -6,6 +6,7 @@ use plotters::style::text_anchor::HPos;
 
 use super::axis::{Axis, Padding, Scale};
 use super::canvas::{self, Area, Key, drawn};
+use super::labels::{self, Label};
 use super::look::{Dash, Look};
 use super::number;
 use super::series::Point;
@@ -88,18 +89,26 @@ impl Chart {
     /// # Errors
     /// Those of the backend.
     pub fn svg(&self) -> Result<String> {
+        self.svg_with(&[])
+    }
+
+    /// The same with names beside marks.
+    ///
+    /// # Errors
+    /// Those of the backend.
+    pub fn svg_with(&self, labels: &[Label]) -> Result<String> {
         let titled = self.panels.iter().any(|panel| !panel.title.is_empty());
         let top = canvas::TITLE_STRIP + if titled { PANEL_TITLE_STRIP } else { 0 };
         let bottom = top + PLOT_HEIGHT + X_STRIP;
         canvas::picture(bottom + canvas::legend_height(&self.legend), |area| {
             canvas::title(area, &self.title)?;
-            self.plot(area, (top, PLOT_HEIGHT), 0)?;
+            self.plot(area, (top, PLOT_HEIGHT), 0, labels)?;
             canvas::legend(area, &self.legend, bottom)
         })
     }
 
     /// Draws the panels with their plot areas at a top and of a height, and at least `room` left of the first.
-    fn plot(&self, area: &Area<'_>, (top, height): (i32, i32), room: i32) -> Result<()> {
+    fn plot(&self, area: &Area<'_>, (top, height): (i32, i32), room: i32, labels: &[Label]) -> Result<()> {
         let references: Vec<(f64, String)> = (self.references.iter())
             .filter(|r| self.y_scale.holds(r.y))
             .map(|r| (r.y, canvas::fitted(&format!("{} {}", r.label, number::significant(r.y, 3)), canvas::TICK_SIZE, 460)))
@@ -127,14 +136,14 @@ impl Chart {
 
         let mut x = canvas::EDGE;
         for (index, panel) in self.panels.iter().enumerate() {
-            let (curves, labels, y_axis) = (&shown[index], lefts[index], &y_axes[index]);
-            x += labels;
+            let (curves, room, y_axis) = (&shown[index], lefts[index], &y_axes[index]);
+            x += room;
             let x_axis = Axis::spanning(panel.x_scale, x_padding(panel.x_scale), curves.iter().flatten().map(|p| p.x));
             let label = widest(&x_axis.labels()) + BETWEEN_LABELS;
             let x_axis = x_axis.thinned(usize::try_from(width / label).unwrap_or(0));
-            let frame = area.clone().shrink((x - labels, top), (width + labels, height + X_STRIP));
+            let frame = area.clone().shrink((x - room, top), (width + room, height + X_STRIP));
             let mut chart = ChartBuilder::on(&frame);
-            chart.x_label_area_size(X_STRIP).y_label_area_size(labels);
+            chart.x_label_area_size(X_STRIP).y_label_area_size(room);
             let mut chart = drawn(chart.build_cartesian_2d(x_axis, y_axis.clone()))?;
             let mut mesh = chart.configure_mesh();
             mesh.bold_line_style(canvas::FAINT.stroke_width(2)).light_line_style(canvas::FAINTER.stroke_width(2));
@@ -183,6 +192,12 @@ impl Chart {
                 let path: Vec<(i32, i32)> = points.iter().map(|p| at(p.x, p.stat.mean)).collect();
                 draw_curve(area, &path, curve.look, (rank, panel.curves.len()))?;
             }
+            let has_place = |label: &&Label| panel.x_scale.holds(label.at.0) && self.y_scale.holds(label.at.1);
+            let named: Vec<&Label> = labels.iter().filter(|label| label.panel == index).filter(has_place).collect();
+            let marks: Vec<(i32, i32)> = named.iter().map(|label| at(label.at.0, label.at.1)).collect();
+            let texts: Vec<&str> = named.iter().map(|label| label.text.as_str()).collect();
+            // The margin on the right has room for the end of a name.
+            labels::write(area, &marks, &texts, (start, top, end + RIGHT_MARGIN - canvas::EDGE, top + height))?;
             if index + 1 == self.panels.len() {
                 let levels: Vec<i32> = references.iter().map(|(y, _)| level(*y)).collect();
                 name_references(area, end, &levels, &names, (top, top + height))?;
@@ -202,7 +217,7 @@ pub fn stack(title: &str, charts: &[Chart], legend: &[Key]) -> Result<String> {
     let bottom = tops.clone().nth(charts.len()).unwrap_or(canvas::TITLE_STRIP);
     canvas::picture(bottom + canvas::legend_height(legend), |area| {
         canvas::title(area, title)?;
-        charts.iter().zip(tops).try_for_each(|(chart, top)| chart.plot(area, (top, STACKED_HEIGHT), STACKED_LEFT))?;
+        charts.iter().zip(tops).try_for_each(|(chart, top)| chart.plot(area, (top, STACKED_HEIGHT), STACKED_LEFT, &[]))?;
         canvas::legend(area, legend, bottom)
     })
 }

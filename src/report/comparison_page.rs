@@ -145,7 +145,7 @@ fn figure(picture: &Picture) -> Markup {
     }
 }
 
-fn table_of(table: &Table) -> Markup {
+pub(super) fn table_of(table: &Table) -> Markup {
     html! {
         div.scroll { table {
             thead { tr { @for column in table.columns() { th.text { (humanised(column)) } } } }

@@ -10,12 +10,13 @@ use super::axis::Scale;
 use super::bars::{Bar, Bars};
 use super::canvas::{self, Key, Swatch};
 use super::chart::{Chart, Curve, Panel};
+use super::labels::Label;
 use super::look::{Dash, Fill, Look, Marker};
 use super::series::{self, Point, Stat};
-use crate::error::{Result, check_len};
+use crate::error::Result;
 use crate::experiment::record::Table;
 use crate::laboratory::picture::{self, Band, Center, Drawing, Layer, Style};
-use crate::laboratory::record::{Record, SECONDS};
+use crate::laboratory::record::Record;
 
 /// All pictures, in the order of the manifest.
 ///
@@ -23,7 +24,7 @@ use crate::laboratory::record::{Record, SECONDS};
 /// [`crate::Error::Argument`] where a picture names a table or column that is not there, or a column holds text for numbers.
 pub fn pictures(record: &Record) -> Result<Vec<Picture>> {
     let described = record.manifest.experiments.iter().flat_map(|report| &report.pictures);
-    described.map(|description| draw(&|stem| table_of(record, stem), description)).collect()
+    described.map(|description| draw(&|stem| record.timed_table(stem), description)).collect()
 }
 
 /// Gives the table of a stem.
@@ -44,18 +45,6 @@ pub(super) fn draw(tables: Tables<'_>, description: &picture::Picture) -> Result
     };
     let left_out = if lost > 0 { format!(" Without a place on the axes, and left out: {lost}.") } else { String::new() };
     Ok(Picture { file: format!("{file}.svg"), svg, caption: format!("{caption}{left_out}") })
-}
-
-/// The table of this stem, with the seconds of its rows as a column where they are timed.
-fn table_of<'a>(record: &'a Record, stem: &str) -> Result<Cow<'a, Table>> {
-    let table = record.table(stem)?;
-    let Some(seconds) = record.row_seconds(stem)? else { return Ok(Cow::Borrowed(table)) };
-    check_len("timed rows", seconds.len(), table.len())?;
-    let mut timed = Table::new(table.columns().iter().cloned().chain([SECONDS.to_owned()]));
-    for (row, seconds) in table.rows().iter().zip(seconds) {
-        timed.push(row.iter().cloned().chain([seconds.to_string()]))?;
-    }
-    Ok(Cow::Owned(timed))
 }
 
 fn scale(axis: &picture::Axis) -> Scale {
@@ -118,13 +107,18 @@ impl Looks {
 fn curves(tables: Tables<'_>, title: &str, y: &picture::Axis, panels: &[picture::Panel]) -> Result<(String, usize)> {
     let mut looks = Looks::default();
     let mut lost = 0;
+    let mut labels = Vec::new();
     // Measured curves first, whose colours their theory takes; then each in its place.
     let mut pass = |style: Style, drawn: &mut Vec<Vec<Vec<Curve>>>| -> Result<()> {
-        for (panel, drawn) in panels.iter().zip(drawn) {
+        for (index, (panel, drawn)) in panels.iter().zip(drawn).enumerate() {
             for (layer, drawn) in panel.layers.iter().zip(drawn).filter(|(layer, _)| layer.style == style) {
                 for (name, values, points) in layer_curves(tables, layer, (scale(&panel.x), scale(y)), &mut lost)? {
+                    if style == Style::Points {
+                        let label = |point: &Point| Label { panel: index, at: (point.x, point.stat.mean), text: name.clone() };
+                        labels.extend(points.iter().map(label));
+                    }
                     let look = match style {
-                        Style::Measured => looks.measured(&name, &values),
+                        Style::Measured | Style::Points => looks.measured(&name, &values),
                         Style::Theory => looks.theory(&name, &values),
                     };
                     drawn.push(Curve { points, look });
@@ -135,6 +129,7 @@ fn curves(tables: Tables<'_>, title: &str, y: &picture::Axis, panels: &[picture:
     };
     let mut drawn: Vec<Vec<Vec<Curve>>> = panels.iter().map(|panel| vec![Vec::new(); panel.layers.len()]).collect();
     pass(Style::Measured, &mut drawn)?;
+    pass(Style::Points, &mut drawn)?;
     pass(Style::Theory, &mut drawn)?;
     let panel = |(panel, curves): (&picture::Panel, Vec<Vec<Curve>>)| Panel {
         title: panel.title.clone(),
@@ -151,7 +146,7 @@ fn curves(tables: Tables<'_>, title: &str, y: &picture::Axis, panels: &[picture:
         references: Vec::new(),
         legend: looks.legend,
     };
-    Ok((chart.svg()?, lost))
+    Ok((chart.svg_with(&labels)?, lost))
 }
 
 type NamedCurve = (String, Vec<String>, Vec<Point>);
@@ -242,9 +237,9 @@ fn bars(table: &Table, title: &str, label: &str, [bar, part, length]: [&String; 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::laboratory::Size;
     use crate::laboratory::picture::{Axis, Panel as Described};
     use crate::laboratory::record::{Manifest, Report, timing_table, verdict_table};
+    use crate::laboratory::{Size, Suite};
 
     fn table(columns: &[&str], rows: &[&[&str]]) -> Table {
         let mut table = Table::new(columns.iter().copied());
@@ -255,13 +250,17 @@ mod tests {
     /// A record of one experiment `e` whose three rows are timed, with one picture.
     fn record(drawing: Drawing) -> Record {
         let picture = picture::Picture { file: "p".into(), title: "t".into(), caption: "c.".into(), drawing };
-        let report = Report { name: "e".into(), about: "a".into(), tables: vec!["e".into()], pictures: vec![picture] };
+        let report =
+            Report { name: "e".into(), about: "a".into(), tables: vec!["e".into()], shown: vec![], pictures: vec![picture] };
         let mut timings = timing_table();
-        timings.push(["e", "0", "", "9.0"]).unwrap();
-        ["0.5", "1.5", "4.0"].iter().enumerate().for_each(|(i, s)| timings.push(["e", "0", &i.to_string(), s]).unwrap());
+        timings.push(["e", "0", "", "9.0", ""]).unwrap();
+        ["0.5", "1.5", "4.0"].iter().enumerate().for_each(|(i, s)| timings.push(["e", "0", &i.to_string(), s, "7"]).unwrap());
         let rows = table(&["kind", "n", "y"], &[&["a", "1", "2"], &["a", "1", "8"], &["b", "3", "0"]]);
         Record {
-            manifest: Manifest { experiments: vec![report], ..Manifest::new(String::new(), Size::Quick, BTreeMap::new()) },
+            manifest: Manifest {
+                experiments: vec![report],
+                ..Manifest::new(Suite::Bounds, String::new(), Size::Quick, BTreeMap::new())
+            },
             tables: BTreeMap::from([("e".into(), rows)]),
             verdicts: verdict_table(),
             timings,
@@ -275,7 +274,7 @@ mod tests {
 
     fn points(layer: &Layer) -> Vec<NamedCurve> {
         let record = record(curves_of(vec![], Axis::linear("y")));
-        layer_curves(&|stem| table_of(&record, stem), layer, (Scale::Log, Scale::Linear), &mut 0).unwrap()
+        layer_curves(&|stem| record.timed_table(stem), layer, (Scale::Log, Scale::Linear), &mut 0).unwrap()
     }
 
     #[test]
@@ -295,6 +294,7 @@ mod tests {
         // Seconds of rows are a column like any other; those of whole pieces are not.
         let timed = points(&Layer::new("e", "seconds", "y"));
         assert_eq!(timed[0].2.iter().map(|p| p.x).collect::<Vec<_>>(), [0.5, 1.5, 4.0]);
+        assert!(points(&Layer::new("e", "peak_bytes", "y"))[0].2.iter().all(|p| p.x == 7.0));
         let columns = points(&layer.band(Band::Columns("n".into(), "y".into())));
         let Stat { min, max, .. } = columns[0].2[0].stat;
         assert_eq!((min, max), (1.0, 5.0));
@@ -313,6 +313,17 @@ mod tests {
         }
         assert!(!texts.contains(&"kind b"), "0 has no place on a logarithmic axis");
         assert_eq!(picture.caption, "c. Without a place on the axes, and left out: 2.");
+    }
+
+    /// In the legend and beside the mark.
+    #[test]
+    fn single_points_have_their_names_beside_them() {
+        let layer = Layer::new("e", "n", "y").by("kind").only("kind", "a").points().named("point {kind}");
+        let svg = &pictures(&record(curves_of(vec![layer], Axis::log("y (unit)")))).unwrap()[0].svg;
+        let document = roxmltree::Document::parse(svg).unwrap();
+        let texts = document.descendants().filter(|node| node.is_text()).filter_map(|node| node.text());
+        let named = texts.filter(|text| text.trim() == "point a").count();
+        assert_eq!(named, 2);
     }
 
     #[test]

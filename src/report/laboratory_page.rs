@@ -3,13 +3,12 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::Picture;
+use super::comparison_page::table_of;
 use super::number::{self, capitalised, humanised};
 use super::page::STYLE;
 use crate::error::Result;
 use crate::experiment::record::Table;
 use crate::laboratory::record::{Record, Report};
-
-const TITLE: &str = "The error-bound laboratory";
 
 /// How many claims came out how, in words.
 ///
@@ -48,6 +47,7 @@ pub fn summary(record: &Record) -> Result<Table> {
 /// As for [`counts`].
 pub fn render(record: &Record, pictures: &[Picture]) -> Result<String> {
     let manifest = &record.manifest;
+    let title = manifest.suite.title();
     let sections = manifest.experiments.iter().map(|report| section(record, report, pictures)).collect::<Result<Vec<_>>>()?;
     let page = html! {
         (DOCTYPE)
@@ -55,11 +55,11 @@ pub fn render(record: &Record, pictures: &[Picture]) -> Result<String> {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
-                title { (TITLE) }
+                title { (title) }
                 style { (PreEscaped(STYLE)) }
             }
             body {
-                h1 { (TITLE) }
+                h1 { (title) }
                 p { (counts(record)?) ". A claim and its rule are written down before anything is measured; a claim that fails is a finding." }
                 dl {
                     dt { "nhgd" } dd { "version " (manifest.nhgd_version) }
@@ -92,11 +92,16 @@ fn seconds(record: &Record, experiment: Option<&str>) -> Result<f64> {
 
 fn section(record: &Record, report: &Report, pictures: &[Picture]) -> Result<Markup> {
     let own = |picture: &&Picture| report.pictures.iter().any(|own| picture.file == format!("{}.svg", own.file));
+    let shown = report.shown.iter().map(|stem| Ok((stem, record.table(stem)?))).collect::<Result<Vec<_>>>()?;
     let files: Vec<String> = report.tables.iter().map(|stem| format!("{stem}.csv")).collect();
     Ok(html! {
         h2 { (capitalised(&report.name)) }
         p { (capitalised(&report.about)) ". " span.note { (number::significant(seconds(record, Some(&report.name))?, 3)) " s; " (files.join(", ")) } }
         (verdicts(&record.verdicts.filter("experiment", &report.name)?)?)
+        @for (stem, table) in &shown {
+            p { (humanised(stem)) }
+            (table_of(table))
+        }
         @for picture in pictures.iter().filter(own) {
             figure {
                 div role="img" aria-label=(picture.caption) { (PreEscaped(&picture.svg)) }

@@ -8,6 +8,7 @@ mod canvas;
 mod chart;
 mod comparison_page;
 mod heatmap;
+mod labels;
 mod laboratory;
 mod laboratory_page;
 mod look;

@@ -600,6 +600,7 @@ impl Experiment for SketchSize {
 mod tests {
     use super::*;
     use crate::bounds::Verdict;
+    use crate::laboratory::memory::Memory;
     use crate::problem::DataSource;
     use std::time::Duration;
 
@@ -659,7 +660,7 @@ mod tests {
     fn without_a_folder_the_images_are_skipped_and_the_record_says_so() {
         let experiment = small();
         let (source, clock) = (DataSource::default(), || Duration::ZERO);
-        let bench = Bench { key: Key::new(1), source: &source, clock: &clock };
+        let bench = Bench { key: Key::new(1), source: &source, clock: &clock, memory: Memory::unknown() };
         let missing = experiment.source(IMAGES, bench).unwrap();
         assert_eq!(experiment.replicate(&missing, (IMAGES, 0), Key::new(1)).unwrap(), Rows::default());
         let note = matrices(&rows(&experiment)).unwrap().rows()[IMAGES].clone();

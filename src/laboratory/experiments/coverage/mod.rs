@@ -437,6 +437,7 @@ impl Experiment for Coverage {
 mod tests {
     use super::*;
     use crate::bounds::Verdict;
+    use crate::laboratory::memory::Memory;
 
     /// What the experiment makes of a trial, from its statements to the verdict.
     fn verdict(
@@ -500,7 +501,7 @@ mod tests {
     fn every_claim_finds_its_statements() {
         let experiment = Coverage { replicates: 3, cases: 2, hypergradients: 2, cleanings: 1, ..Coverage::sized(Size::Quick) };
         let (source, clock) = (crate::problem::DataSource::default(), || std::time::Duration::ZERO);
-        let bench = Bench { key: Key::new(1), source: &source, clock: &clock };
+        let bench = Bench { key: Key::new(1), source: &source, clock: &clock, memory: Memory::unknown() };
         let pieces = experiment.set_up(bench).unwrap();
         let mut table = Table::new(COLUMNS);
         for piece in 0..experiment.pieces() {

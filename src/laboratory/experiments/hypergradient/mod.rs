@@ -312,6 +312,7 @@ mod tests {
     use super::*;
     use crate::bounds::Verdict;
     use crate::laboratory::Size;
+    use crate::laboratory::memory::Memory;
     use crate::problem::DataSource;
 
     fn small() -> Hypergradients {
@@ -338,7 +339,7 @@ mod tests {
     fn bounds_hold_until_they_are_cut_and_budgets_sum_to_the_error() {
         let settings = small();
         let (source, clock) = (DataSource::default(), || Duration::ZERO);
-        let bench = Bench { key: Key::new(5), source: &source, clock: &clock };
+        let bench = Bench { key: Key::new(5), source: &source, clock: &clock, memory: Memory::unknown() };
         let subjects = [settings.subject(0, bench).unwrap(), settings.subject(1, bench).unwrap()];
         let verdicts = |claims: Vec<Claim>, findings: Findings| -> Vec<Verdict> {
             claims.iter().zip(findings.measured).map(|(claim, measured)| claim.judge(measured).verdict).collect()

@@ -227,6 +227,7 @@ mod tests {
     use crate::bounds::{Rule, Verdict};
     use crate::laboratory::Rows;
     use crate::laboratory::experiments::replicates::mean;
+    use crate::laboratory::memory::Memory;
     use crate::problem::DataSource;
 
     fn small() -> RankOne {
@@ -256,7 +257,7 @@ mod tests {
         let settings = small();
         settings.validate().unwrap();
         let (source, clock) = (DataSource::default(), || Duration::ZERO);
-        let bench = Bench { key: Key::new(3), source: &source, clock: &clock };
+        let bench = Bench { key: Key::new(3), source: &source, clock: &clock, memory: Memory::unknown() };
         let pieces = settings.set_up(bench).unwrap();
         let rows = table((0..settings.pieces()).map(|piece| pieces(piece).unwrap()));
         let findings = settings.measure(bench, &rows).unwrap();
