@@ -8,6 +8,7 @@ use nhgd::bilevel::{self, MethodConfig, NhgdConfig, Observer, Phase, SampleCount
 use nhgd::curvature::{CurvatureConfig, NystromConfig, WindowConfig};
 use nhgd::par;
 use nhgd::problem::{DataCleaningConfig, DataSource, OracleCounts, Problem, ProblemConfig};
+use nhgd::reused;
 use nhgd::rng::Key;
 use nhgd::samples::Precision;
 
@@ -82,6 +83,8 @@ fn after_three_outer_steps_an_inner_step_takes_nothing_large() {
             };
             let method = MethodConfig::Nhgd(config).build().unwrap();
             for threads in [1, 2] {
+                // What the runs before left.
+                reused::release();
                 let mut watch = Watch::default();
                 let run = || bilevel::run(problem.as_ref(), method.as_ref(), Key::new(1), Stop::after(12), &mut watch).map(drop);
                 par::with_threads(threads, run).unwrap().unwrap();

@@ -6,9 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use nhgd::curvature::{Curvature, CurvatureConfig, FrequentDirectionsConfig, NystromConfig, TestMatrix, WindowConfig};
+use nhgd::dense::{Matrix, matmul};
 use nhgd::gradient::{DenseRows, GradientBlock};
 use nhgd::inverse::KnownCurvature;
 use nhgd::par;
+use nhgd::reused;
 use nhgd::rng::Key;
 use nhgd::testkit::cases::{Shape, kronecker_of, short_normals, stored};
 
@@ -41,8 +43,22 @@ fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
+/// Does work on so many threads, each of which has had its own memory for products before.
+fn on_warm_threads(threads: usize, work: impl FnOnce() + Send) {
+    par::with_threads(threads, || {
+        rayon::broadcast(|_| {
+            let ones = Matrix::from_fn(64, 64, |_, _| 1.0);
+            drop(std::hint::black_box(matmul(&ones, &ones).unwrap()));
+        });
+        work();
+    })
+    .unwrap();
+}
+
 /// The most bytes in use while `run` ran, above those before it.
 fn peak_of<T>(run: impl FnOnce() -> T) -> usize {
+    // What waits to be used again would be taken unseen.
+    reused::release();
     let before = IN_USE.load(Ordering::Relaxed);
     PEAK.store(before, Ordering::Relaxed);
     let result = run();
@@ -71,7 +87,7 @@ fn absorbing_a_factored_block_does_not_hold_its_rows() {
     let products = samples * classes * sketch_size * size_of::<f64>();
     for (config, allowed) in [(nystrom, 3 * products), (window, 2 * case.block.bytes())] {
         for threads in [1, 2, 4] {
-            par::with_threads(threads, || {
+            on_warm_threads(threads, || {
                 let mut curvature = config.build(d, Key::new(2)).unwrap();
                 // Once before: what threads keep for themselves is not the block's.
                 curvature.absorb(&case.block).unwrap();
@@ -80,8 +96,7 @@ fn absorbing_a_factored_block_does_not_hold_its_rows() {
                 println!("{}, {threads} threads: {peak} bytes, {share:.3} of the expanded rows", curvature.name());
                 assert!(peak <= allowed && peak <= expanded_bytes / 4, "{}: {peak} bytes, allowed {allowed}", curvature.name());
                 solve(curvature.as_ref(), d, expanded_bytes);
-            })
-            .unwrap();
+            });
         }
     }
 }
@@ -116,14 +131,16 @@ fn sketches_of_stored_rows_take_no_tall_matrix() {
     ] {
         let block = GradientBlock::from(DenseRows::new(short_normals(Key::new(3), d, rows), 1).unwrap());
         for threads in [1, 2, 4] {
-            par::with_threads(threads, || {
+            on_warm_threads(threads, || {
                 // Once before: what threads keep for themselves is not the sketch's.
                 let mut first = config.build(d, Key::new(4)).unwrap();
                 first.absorb(&block).unwrap();
                 drop(first);
+                reused::release();
                 let before = IN_USE.load(Ordering::Relaxed);
                 let mut curvature = config.build(d, Key::new(4)).unwrap();
                 curvature.absorb(&block).unwrap();
+                reused::release();
                 let share = (IN_USE.load(Ordering::Relaxed) - before) as f64 / tall as f64;
                 let what = format!("{config:?}, {rows} rows, {threads} threads");
                 assert!((share - held).abs() < 0.05, "{what}: {share} of Y are held, expected {held}");
@@ -132,9 +149,8 @@ fn sketches_of_stored_rows_take_no_tall_matrix() {
                 assert!(peak < 0.1, "{what}: absorbing takes {peak} of Y");
                 let peak = peak_of(|| curvature.approximate().unwrap()) as f64 / tall as f64;
                 println!("    approximating {peak:.3}");
-                assert!(peak > 0.2 && peak < 1.25, "{what}: approximating takes {peak} of Y");
-            })
-            .unwrap();
+                assert!(peak > 0.2 && peak < 1.1 + 0.05 * threads as f64, "{what}: approximating takes {peak} of Y");
+            });
         }
     }
 }

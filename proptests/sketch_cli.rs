@@ -415,8 +415,8 @@ fn a_newer_sketch_says_what_to_do() {
         if name == "curvature" {
             // The length of the format's name, the name, the version.
             let place = 1 + "nhgd-curvature".len();
-            assert_eq!(bytes[place], 1);
-            bytes[place] = 2;
+            assert_eq!(bytes[place], 2);
+            bytes[place] = 3;
         }
         bytes
     });
@@ -424,10 +424,12 @@ fn a_newer_sketch_says_what_to_do() {
         "manifest.json" => br#"{ "format": "nhgd-sketch", "version": 2, "whatever": [] }"#.to_vec(),
         _ => bytes,
     });
-    for (name, bytes) in [("inner.nhgd", inner), ("outer.nhgd", outer)] {
+    let of_inner = ["inner.nhgd", "version 3", "reads version 2", "newer nhgd"];
+    let of_outer = ["outer.nhgd", "version 2", "reads version 1", "newer nhgd"];
+    for (name, bytes, said) in [("inner.nhgd", inner, of_inner), ("outer.nhgd", outer, of_outer)] {
         desk.save(name, &bytes);
         for verb in ["info X", "absorb X g.npy --out t.nhgd", "merge s.nhgd X --out t.nhgd"] {
-            desk.refused(&verb.replace('X', name), 1, &[name, "version 2", "reads version 1", "newer nhgd"]);
+            desk.refused(&verb.replace('X', name), 1, &said);
         }
         assert!(!String::from_utf8_lossy(&desk.run(&format!("info {name}")).stderr).contains("damaged"), "{name}");
     }

@@ -86,7 +86,7 @@ pub mod par;
 pub mod problem;
 #[cfg(feature = "plot")]
 pub mod report;
-mod reused;
+pub mod reused;
 pub mod rng;
 pub mod samples;
 pub mod special;

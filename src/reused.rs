@@ -12,7 +12,7 @@ use serde::Serialize;
 /// Smaller vectors are not kept, in bytes: the allocator is as fast.
 const SMALLEST: usize = 1 << 10;
 /// Larger vectors are not kept, in bytes: they are few, and nobody would know where the memory went.
-const LARGEST: usize = 64 << 20;
+const LARGEST: usize = 16 << 20;
 /// The most bytes on a shelf.
 const SHELF_BYTES: usize = 256 << 20;
 /// The most vectors on a shelf.
@@ -40,6 +40,14 @@ macro_rules! shelves {
 
 shelves!(f64, f32, usize, u32);
 
+/// Gives all memory that waits to be used again back to the system: before its use is measured, or after the last of many large problems.
+pub fn release() {
+    f64::shelf().clear();
+    f32::shelf().clear();
+    usize::shelf().clear();
+    u32::shelf().clear();
+}
+
 fn bytes<T>(capacity: usize) -> usize {
     capacity.saturating_mul(size_of::<T>())
 }
@@ -56,6 +64,10 @@ impl<T: Element> Shelf<T> {
         let mut vector = waiting.remove(index);
         vector.clear();
         Some(vector)
+    }
+
+    fn clear(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Vec::new();
     }
 
     fn give(&self, vector: Vec<T>) {
@@ -186,6 +198,8 @@ mod tests {
         }
         let total: usize = shelf.0.lock().unwrap().iter().map(|v| 8 * v.capacity()).sum();
         assert!(total <= SHELF_BYTES, "{total}");
+        shelf.clear();
+        assert!(shelf.take(1000).is_none());
     }
 
     #[test]

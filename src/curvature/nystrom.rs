@@ -14,6 +14,7 @@ use super::{Approximation, Certainty, Curvature, Interval, LowRank};
 use crate::dense::{CompensatedSum, Matrix, RUN, check_shape, dot, each_run, eigh, gram, matmul_add_here, matmul_in_place};
 use crate::error::{Error, Result, check_count, check_len};
 use crate::gradient::{DenseRows, GradientBlock};
+use crate::reused::Reused;
 use crate::rng::Key;
 
 /// The settings of [`Nystrom`].
@@ -224,6 +225,7 @@ impl Curvature for Nystrom {
         check_len("gradient block dimension", block.dim(), self.dim())?;
         // Y += Gᵀ(GΩ)
         let (projected, squared_norms) = self.omega.project(block)?;
+        let squared_norms = Reused::from(squared_norms);
         let square = block.accumulate_and_square(&projected, &mut self.sketch)?;
         if let Some(probes) = &mut self.probes {
             probes.absorb(block, &squared_norms)?;

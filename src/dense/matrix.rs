@@ -201,7 +201,12 @@ impl Matrix {
 
     /// Gives the matrix another shape; what it holds then is for the caller to write. Memory is taken only where it grows.
     pub(crate) fn reshape(&mut self, nrows: usize, ncols: usize) {
-        self.data.resize(entries(nrows, ncols), 0.0);
+        let length = entries(nrows, ncols);
+        if self.data.capacity() < length {
+            self.data = Reused::zeros(length);
+        } else {
+            self.data.resize(length, 0.0);
+        }
         (self.nrows, self.ncols) = (nrows, ncols);
     }
 

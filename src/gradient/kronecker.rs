@@ -99,7 +99,7 @@ impl KroneckerRows {
         let parts = par::map_blocks(self.samples(), BLOCK, |range| {
             let products = matmul(omega.t(), self.inputs.columns(range.clone()))?;
             // Row by row: entry l of the row of (sample, r) is δᵀ(Ω_lᵀ x).
-            let mut rows = Vec::with_capacity(range.len() * r * columns);
+            let mut rows = Reused::with_capacity(range.len() * r * columns);
             for (i, sample) in range.enumerate() {
                 for row in sample * r..(sample + 1) * r {
                     let delta = self.deltas.col(row);
@@ -108,9 +108,10 @@ impl KroneckerRows {
             }
             Ok(rows)
         });
-        let mut rows = Vec::with_capacity(self.rows() * columns);
+        let mut rows = Reused::with_capacity(self.rows() * columns);
         for part in parts {
-            rows.extend(part?);
+            let part: Result<Reused<f64>> = part;
+            rows.extend_from_slice(&part?);
         }
         Ok(View::from_slice(&rows, columns, self.rows())?.t().to_matrix())
     }

@@ -2,6 +2,7 @@
 //! where nobody counts, peaks are unknown and nothing is refused.
 
 use crate::experiment::kept::World;
+use crate::reused;
 
 /// The memory of the world around a laboratory.
 #[derive(Clone, Copy)]
@@ -18,8 +19,9 @@ impl<'a> Memory<'a> {
         Self(None)
     }
 
-    /// The bytes in use; 0 where nobody counts.
+    /// The bytes in use, without those that wait to be used again: they are given back first. 0 where nobody counts.
     pub fn in_use(self) -> u64 {
+        reused::release();
         self.0.and_then(World::meter).map_or(0, |meter| meter.in_use())
     }
 
@@ -27,6 +29,7 @@ impl<'a> Memory<'a> {
     pub fn watch(self, base: u64) -> Watch<'a> {
         let world = self.0.filter(|world| world.meter().is_some());
         if let Some(meter) = world.and_then(World::meter) {
+            reused::release();
             meter.forget_peak();
         }
         Watch { world, base }
