@@ -1,5 +1,5 @@
 //! What things cost, and how that grows: the experiments of `nhgd scale`, one a file, and their registry. Formulas say beforehand what an
-//! operation takes ([`model`]), experiments measure it beside the roofs of the machine in the same run ([`machine`]), and fitted power laws
+//! operation takes ([`model`]), experiments measure it beside the roofs of the machine in the same run, and fitted power laws
 //! say what larger ones would take ([`predict`]). Medians of several, the first one left out.
 
 pub mod curvature;
