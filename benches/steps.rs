@@ -30,7 +30,7 @@ fn method(shape: &Shape, curvature: CurvatureConfig) -> NhgdConfig {
         outer_step_size: StepSize::constant(shape.outer_step_size),
         inner_step_size: StepSize::constant(1e-2),
         curvature_rows: CurvatureRows::Fresh,
-        curvature_samples: SampleCount::Drawn(shape.batch),
+        curvature_samples: Some(SampleCount::Drawn(shape.batch)),
         curvature,
         ..Default::default()
     }

@@ -14,7 +14,7 @@ use nhgd::oracle::{NewtonOptions, inner_solution};
 use nhgd::par;
 use nhgd::problem::{DataCleaning, DataCleaningConfig, DataSet, DataSource, HeldOut, OracleCounts, Problem};
 use nhgd::rng::Key;
-use nhgd::samples::Batch;
+use nhgd::samples::{Batch, Precision};
 use nhgd::{Error, Result};
 
 /// Kept apart from the seeds of the reported figures.
@@ -168,32 +168,30 @@ fn mnist(folder: &str) -> Result<()> {
         validation: 10_000,
         ridge: 1e-4,
         intercept: false,
+        precision: Precision::Single,
         ..Default::default()
     };
     let source = DataSource { folder: Some(folder.into()) };
-    let splits = splits(&config, &source, &SEEDS[..1], 1)?;
+    let splits = splits(&config, &source, &SEEDS[..1], 2)?;
     let mut grid = Vec::new();
-    for eta in [100_000.0, 250_000.0, 500_000.0] {
-        for (steps, alpha) in [
-            ("1", StepSize::constant(1.0)),
-            ("0.3", StepSize::constant(0.3)),
-            ("1/√(1+k/1000)", StepSize { initial: 1.0, power: 0.5, offset: 1000.0 }),
-        ] {
+    for eta in [5e3, 1e4, 2e4] {
+        for (inner_steps, alpha) in [(10, 1.0), (20, 0.5), (40, 0.5)] {
             let config = NhgdConfig {
+                inner_steps,
                 batch_size: SampleCount::Drawn(1024),
                 outer_batch_size: SampleCount::Drawn(1024),
-                inner_step_size: alpha,
+                inner_step_size: StepSize::constant(alpha),
                 outer_step_size: StepSize::constant(eta),
                 damping: Damping::Fixed(1e-2),
                 curvature_rows: CurvatureRows::Fresh,
-                curvature_samples: SampleCount::Drawn(1024),
-                curvature: window(1024),
+                curvature_samples: Some(SampleCount::Drawn(256)),
+                curvature: window(256),
                 ..Default::default()
             };
-            grid.push((format!("window 1024 α={steps} η={eta}"), MethodConfig::Nhgd(config)));
+            grid.push((format!("window 256 K={inner_steps} α={alpha} η={eta}"), MethodConfig::Nhgd(config)));
         }
     }
-    sweep(&splits, grid, 50, 300)
+    sweep(&splits, grid, 60, 600)
 }
 
 fn main() -> Result<()> {

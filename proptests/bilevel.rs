@@ -46,7 +46,7 @@ fn nhgd_with_the_whole_expected_fisher_is_the_exact_method() {
             damping: Damping::Fixed(0.0),
             fisher: FisherKind::Expected,
             curvature_rows: CurvatureRows::Fresh,
-            curvature_samples: SampleCount::All,
+            curvature_samples: Some(SampleCount::All),
             curvature_start: Start::Cold,
             curvature: CurvatureConfig::default_of(name).unwrap(),
             ..Default::default()
@@ -78,8 +78,8 @@ fn variants() -> Vec<NhgdConfig> {
         NhgdConfig { curvature: CurvatureConfig::RankOneSmoothed(winding), ..base.clone() },
         NhgdConfig { fisher: FisherKind::Empirical, ..base.clone() },
         NhgdConfig { fisher: FisherKind::Expected, ..base.clone() },
-        NhgdConfig { curvature_rows: CurvatureRows::Fresh, curvature_samples: SampleCount::Drawn(30), ..base.clone() },
-        NhgdConfig { curvature_samples: SampleCount::Drawn(5), cross_samples: SampleCount::Drawn(40), ..base.clone() },
+        NhgdConfig { curvature_rows: CurvatureRows::Fresh, curvature_samples: Some(SampleCount::Drawn(30)), ..base.clone() },
+        NhgdConfig { curvature_samples: Some(SampleCount::Drawn(5)), cross_samples: SampleCount::Drawn(40), ..base.clone() },
         NhgdConfig { outer_batch_size: SampleCount::Drawn(10), batch_size: SampleCount::All, ..base.clone() },
         NhgdConfig { inner_start: Start::Cold, curvature_start: Start::Cold, ..base.clone() },
         NhgdConfig {
@@ -121,7 +121,7 @@ fn oracle_counts_are_the_ones_of_the_settings() {
     let config = NhgdConfig {
         inner_steps: 3,
         batch_size: SampleCount::Drawn(16),
-        curvature_samples: SampleCount::Drawn(5),
+        curvature_samples: Some(SampleCount::Drawn(5)),
         cross_samples: SampleCount::Drawn(40),
         outer_batch_size: SampleCount::Drawn(10),
         ..Default::default()
@@ -248,6 +248,7 @@ fn nhgd_chooses_its_damping_and_tells_it() {
             batch_size: SampleCount::Drawn(30),
             outer_step_size: StepSize::constant(50.0),
             damping,
+            curvature_samples: Some(SampleCount::All),
             curvature,
             ..Default::default()
         };

@@ -69,7 +69,7 @@ fn case(name: &str, alpha: f64) -> Case {
                 batch_size,
                 outer_batch_size,
                 cross_samples: SampleCount::Drawn(4),
-                curvature_samples: SampleCount::Drawn(2),
+                curvature_samples: Some(SampleCount::Drawn(2)),
                 ..Default::default()
             };
             Case {
@@ -119,7 +119,7 @@ fn case(name: &str, alpha: f64) -> Case {
                 outer_batch_size,
                 hessian_samples: SampleCount::Drawn(6),
                 cross_samples: SampleCount::Drawn(4),
-                curvature_samples: SampleCount::Drawn(2),
+                curvature_samples: Some(SampleCount::Drawn(2)),
                 max_products: 4,
                 tolerance: 0.0,
                 ..Default::default()

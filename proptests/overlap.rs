@@ -44,6 +44,14 @@ fn base() -> NhgdConfig {
 /// The paper's loop, everything in its order, every batch absorbed.
 fn in_order(problem: &dyn Problem, config: &NhgdConfig, key: Key, steps: u64) -> (Vec<f64>, Vec<f64>) {
     let n = problem.inner_samples();
+    // A sketch takes as many samples of every tenth batch as it has columns, unless told otherwise.
+    let given = config.curvature_samples.is_some() || config.curvature_every.is_some();
+    let (samples, every) = match &config.curvature {
+        CurvatureConfig::Nystrom(sketch) if !given && config.curvature_rows == CurvatureRows::Trajectory => {
+            (SampleCount::Drawn(sketch.sketch_size), 10)
+        }
+        _ => (config.curvature_samples.unwrap_or(SampleCount::All), config.curvature_every.unwrap_or(1)),
+    };
     let (mut v, mut theta) = problem.initial();
     let mut curvature = config.curvature.build(problem.inner_dim(), key.named("init").named("curvature")).unwrap();
     for t in 0..steps {
@@ -52,8 +60,8 @@ fn in_order(problem: &dyn Problem, config: &NhgdConfig, key: Key, steps: u64) ->
             let key = key.named("inner").child(k);
             let batch = config.batch_size.draw(n, key.named("batch")).unwrap();
             let gradient = problem.grad_inner(&v, &theta, batch.batch()).unwrap();
-            if config.curvature_rows == CurvatureRows::Trajectory {
-                let rows = batch.first(config.curvature_samples, n);
+            if config.curvature_rows == CurvatureRows::Trajectory && (config.inner_steps - 1 - k).is_multiple_of(every) {
+                let rows = batch.first(samples, n);
                 curvature.decay(config.curvature_decay).unwrap();
                 let scores = problem.scores(&v, &theta, rows.batch(), config.fisher, key.named("labels")).unwrap();
                 curvature.absorb(&scores).unwrap();
@@ -61,7 +69,7 @@ fn in_order(problem: &dyn Problem, config: &NhgdConfig, key: Key, steps: u64) ->
             axpy(-config.inner_step_size.at(t * config.inner_steps + k), &gradient, &mut theta);
         }
         if config.curvature_rows == CurvatureRows::Fresh {
-            let rows = config.curvature_samples.draw(n, key.named("rows")).unwrap();
+            let rows = samples.draw(n, key.named("rows")).unwrap();
             curvature.decay(config.curvature_decay).unwrap();
             let scores = problem.scores(&v, &theta, rows.batch(), config.fisher, key.named("labels")).unwrap();
             curvature.absorb(&scores).unwrap();
@@ -79,11 +87,13 @@ fn in_order(problem: &dyn Problem, config: &NhgdConfig, key: Key, steps: u64) ->
 
 /// Windows shorter and longer than a batch and than an inner loop, a sketch, rows of the trajectory and fresh ones, all rows and some.
 fn variants() -> Vec<NhgdConfig> {
-    let fresh = NhgdConfig { curvature_rows: CurvatureRows::Fresh, curvature_samples: SampleCount::Drawn(70), ..base() };
-    let few = NhgdConfig { curvature_samples: SampleCount::Drawn(7), ..base() };
+    let fresh = NhgdConfig { curvature_rows: CurvatureRows::Fresh, curvature_samples: Some(SampleCount::Drawn(70)), ..base() };
+    let few = NhgdConfig { curvature_samples: Some(SampleCount::Drawn(7)), ..base() };
+    let seldom = NhgdConfig { curvature_every: Some(3), ..base() };
+    let long = NhgdConfig { inner_steps: 21, ..base() };
     let mut variants = Vec::new();
     for curvature in [window(1), window(39), window(40), window(41), window(120), window(1000), nystrom()] {
-        for config in [&base(), &fresh, &few] {
+        for config in [&base(), &fresh, &few, &seldom, &long] {
             variants.push(NhgdConfig { curvature: curvature.clone(), ..config.clone() });
         }
     }
@@ -115,7 +125,7 @@ fn the_results_are_those_of_the_sequential_order_at_every_thread_count() {
 fn rows_that_would_be_forgotten_are_not_computed() {
     let problem = cleaning();
     for (curvature, steps_with_rows) in [(window(40), 1), (window(41), 2), (window(81), 3), (window(1000), 4), (nystrom(), 4)] {
-        let method = MethodConfig::Nhgd(NhgdConfig { curvature, ..base() }).build().unwrap();
+        let method = MethodConfig::Nhgd(NhgdConfig { curvature, curvature_every: Some(1), ..base() }).build().unwrap();
         let counts = bilevel::run(problem.as_ref(), method.as_ref(), Key::new(5), Stop::after(3), &mut ()).unwrap().counts;
         assert_eq!(counts.scores, 3 * 40 * steps_with_rows);
     }
@@ -151,8 +161,8 @@ impl Observer for Watch {
 #[test]
 fn an_observer_is_told_what_went_on_beside_what() {
     let problem = cleaning();
-    let nhgd = NhgdConfig { curvature: nystrom(), ..base() };
-    let pcg = NhgdPcgConfig { inner_steps: 4, curvature: nystrom(), ..Default::default() };
+    let nhgd = NhgdConfig { curvature: nystrom(), curvature_every: Some(1), ..base() };
+    let pcg = NhgdPcgConfig { inner_steps: 4, curvature: nystrom(), curvature_every: Some(1), ..Default::default() };
     for method in [MethodConfig::Nhgd(nhgd.clone()), MethodConfig::NhgdPcg(pcg)] {
         let method = method.build().unwrap();
         let watched = |threads: usize, timed: bool| {

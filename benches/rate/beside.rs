@@ -9,6 +9,7 @@ use std::time::Instant;
 use nhgd::dense::matmul;
 use nhgd::rng::Key;
 
+use crate::rate::median;
 use crate::rate::support::short_normals;
 
 /// Medians over the rounds.
@@ -56,9 +57,4 @@ fn seconds(run: impl FnOnce()) -> f64 {
     let begin = Instant::now();
     run();
     begin.elapsed().as_secs_f64()
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }

@@ -37,6 +37,12 @@ impl Peak {
     }
 }
 
+/// The middle one, the upper of two.
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
 /// The best of at least 3 runs and 0.2 s.
 fn seconds<T>(mut run: impl FnMut() -> T) -> f64 {
     let (start, mut best, mut runs) = (Instant::now(), f64::INFINITY, 0);

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use nhgd::bilevel::{self, Method, MethodConfig, NhgdConfig, Observer, SampleCount, State, StepSize};
+use nhgd::bilevel::{self, CurvatureRows, Method, MethodConfig, NhgdConfig, Observer, SampleCount, State, StepSize};
 use nhgd::curvature::CurvatureConfig;
 use nhgd::dense::{add_scaled, axpy};
 use nhgd::problem::{Problem, specimens};
@@ -290,7 +290,9 @@ fn bad_settings_are_refused_by_name() {
             ("batch_size", nhgd(NhgdConfig { batch_size: SampleCount::Drawn(usize::MAX), ..base() })),
             ("outer_batch_size", nhgd(NhgdConfig { outer_batch_size: SampleCount::Drawn(0), ..base() })),
             ("cross_samples", nhgd(NhgdConfig { cross_samples: SampleCount::Drawn(0), ..base() })),
-            ("curvature_samples", nhgd(NhgdConfig { curvature_samples: SampleCount::Drawn(0), ..base() })),
+            ("curvature_samples", nhgd(NhgdConfig { curvature_samples: Some(SampleCount::Drawn(0)), ..base() })),
+            ("curvature_every", nhgd(NhgdConfig { curvature_every: Some(0), ..base() })),
+            ("curvature_every", nhgd(NhgdConfig { curvature_every: Some(2), curvature_rows: CurvatureRows::Fresh, ..base() })),
             (
                 "sketch_size",
                 nhgd(NhgdConfig {

@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use serde::{Deserialize, Serialize};
 
 use super::probes::{self, Kept, Probes};
-use super::{Approximation, Certainty, Curvature, Interval, LowRank};
+use super::{Approximation, Certainty, Curvature, Feed, Interval, LowRank};
 use crate::dense::{CompensatedSum, Matrix, eigh, matmul_in_place};
 use crate::error::{Error, Result, check_count};
 use crate::gradient::{DenseRows, GradientBlock};
@@ -236,6 +236,10 @@ impl Curvature for FrequentDirections {
             self.take(&block.part(range))?;
         }
         Ok(())
+    }
+
+    fn feed(&self) -> Option<Feed> {
+        Some(Feed::of_sketch(self.sketch_size()))
     }
 
     fn decay(&mut self, gamma: f64) -> Result<()> {

@@ -5,6 +5,7 @@
 mod damped;
 mod dense;
 mod diagonal;
+mod feed;
 #[cfg(feature = "io")]
 mod file;
 mod frequent_directions;
@@ -29,6 +30,7 @@ use serde::{Deserialize, Serialize};
 pub use damped::DampedSolver;
 pub use dense::{Config as DenseConfig, Dense};
 pub use diagonal::{Config as DiagonalConfig, Diagonal};
+pub use feed::Feed;
 #[cfg(feature = "io")]
 pub use file::{Sketch, SketchManifest};
 pub use frequent_directions::{Config as FrequentDirectionsConfig, FrequentDirections};
@@ -83,6 +85,12 @@ pub trait Curvature: Any + Send + Sync {
     /// How many of the last samples the estimate rests on, where it is those alone: nothing of what came before them is left. `None` where
     /// every sample leaves its trace.
     fn horizon(&self) -> Option<usize> {
+        None
+    }
+
+    /// What to take of a long stream of batches where nobody says otherwise: more costs more, and makes the estimate hardly better. `None`
+    /// where it is everything.
+    fn feed(&self) -> Option<Feed> {
         None
     }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::probes::{self, Kept, Probes};
 use super::recovery::{Factored, difference_range, is_worthwhile, recover};
 use super::test_matrix::{Omega, TestMatrix};
-use super::{Approximation, Certainty, Curvature, Interval, LowRank};
+use super::{Approximation, Certainty, Curvature, Feed, Interval, LowRank};
 use crate::dense::{CompensatedSum, Matrix, RUN, check_shape, dot, each_run, eigh, gram, matmul_add_here, matmul_in_place};
 use crate::error::{Error, Result, check_count, check_len};
 use crate::gradient::{DenseRows, GradientBlock};
@@ -239,6 +239,10 @@ impl Curvature for Nystrom {
         let total = if square.is_finite() && square > 1e-280 { square.sqrt() } else { self.sketch.norm() };
         self.round(total, (block.rows() as f64).sqrt() * rows.min(total));
         Ok(())
+    }
+
+    fn feed(&self) -> Option<Feed> {
+        Some(Feed::of_sketch(self.sketch_size()))
     }
 
     fn decay(&mut self, gamma: f64) -> Result<()> {

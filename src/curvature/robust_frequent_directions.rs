@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 pub use super::frequent_directions::Config;
 use super::frequent_directions::FrequentDirections;
-use super::{Approximation, Curvature};
+use super::{Approximation, Curvature, Feed};
 use crate::error::Result;
 use crate::gradient::GradientBlock;
 use crate::rng::Key;
@@ -49,6 +49,10 @@ impl Curvature for RobustFrequentDirections {
 
     fn absorb(&mut self, block: &GradientBlock) -> Result<()> {
         self.0.absorb(block)
+    }
+
+    fn feed(&self) -> Option<Feed> {
+        self.0.feed()
     }
 
     fn decay(&mut self, gamma: f64) -> Result<()> {

@@ -40,8 +40,11 @@ pub struct Config {
     pub fisher: FisherKind,
     /// Where the curvature's rows come from.
     pub curvature_rows: CurvatureRows,
-    /// How many samples of each batch feed the curvature (with fresh rows: how many are drawn).
-    pub curvature_samples: SampleCount,
+    /// m: how many samples of a batch feed the curvature (with fresh rows: how many are drawn). Where neither they nor `curvature_every` are
+    /// given, both are what the curvature asks for ([`Curvature::feed`]); all samples where it asks for nothing, or rows are fresh.
+    pub curvature_samples: Option<SampleCount>,
+    /// s: of the K batches every s-th feeds the curvature, the last one always. 1 where it is not given and the curvature asks for nothing.
+    pub curvature_every: Option<u64>,
     /// γ: what the curvature forgets before each block it absorbs.
     pub curvature_decay: f64,
     /// Whether the curvature is kept from one outer step to the next.
@@ -86,7 +89,8 @@ impl Default for Config {
             damping: Damping::Fixed(1e-2),
             fisher: FisherKind::Sampled,
             curvature_rows: CurvatureRows::Trajectory,
-            curvature_samples: SampleCount::All,
+            curvature_samples: None,
+            curvature_every: None,
             curvature_decay: 0.0,
             curvature_start: Start::Warm,
             inner_start: Start::Warm,
@@ -102,7 +106,13 @@ impl Config {
         self.batch_size.validate("batch_size")?;
         self.outer_batch_size.validate("outer_batch_size")?;
         self.cross_samples.validate("cross_samples")?;
-        self.curvature_samples.validate("curvature_samples")?;
+        self.curvature_samples.map_or(Ok(()), |samples| samples.validate("curvature_samples"))?;
+        if let Some(every) = self.curvature_every {
+            check_count("curvature_every", every as usize)?;
+            if self.curvature_rows == CurvatureRows::Fresh {
+                return Err(Error::argument("curvature_every", "none with fresh rows, which are drawn once an outer step", every));
+            }
+        }
         self.inner_step_size.validate("inner_step_size")?;
         self.outer_step_size.validate("outer_step_size")?;
         self.damping.validate("damping")?;
@@ -149,11 +159,22 @@ impl Config {
         curvature.absorb_owned(scores)
     }
 
-    /// Whether nothing is left of the rows of step k at the end of the inner loop, because the curvature looks at the last
-    /// samples only and the steps after k bring enough of them.
-    fn forgotten(&self, k: u64, samples: usize, curvature: &dyn Curvature) -> bool {
-        let after = (self.inner_steps - 1 - k).saturating_mul(samples as u64);
-        curvature.horizon().is_some_and(|horizon| after >= horizon as u64)
+    /// m and s: how many samples of which batches the curvature takes; fresh rows are m of all.
+    fn fed(&self, curvature: &dyn Curvature) -> (SampleCount, u64) {
+        let given =
+            self.curvature_samples.is_some() || self.curvature_every.is_some() || self.curvature_rows == CurvatureRows::Fresh;
+        match curvature.feed() {
+            Some(feed) if !given => (SampleCount::Drawn(feed.samples), feed.every),
+            _ => (self.curvature_samples.unwrap_or(SampleCount::All), self.curvature_every.unwrap_or(1)),
+        }
+    }
+
+    /// Whether the curvature takes rows of step k: of every s-th, unless nothing is left of them at the end of the inner loop because it
+    /// looks at the last samples only and the steps after k bring enough of them.
+    fn feeds(&self, k: u64, every: u64, samples: usize, curvature: &dyn Curvature) -> bool {
+        let left = self.inner_steps - 1 - k;
+        let after = (left / every).saturating_mul(samples as u64);
+        left.is_multiple_of(every) && curvature.horizon().is_none_or(|horizon| after < horizon as u64)
     }
 
     /// K steps of inner SGD, and the curvature that is fed by the way: it takes in the rows of step k while the gradient of step k + 1
@@ -175,6 +196,7 @@ impl Config {
             (slot, _) => slot.insert(self.fresh_curvature(problem, key)?),
         };
         let before = curvature.status();
+        let (taken, every) = self.fed(curvature.as_ref());
 
         // The rows of the last step, if the curvature has yet to take them in, and the θ of that step.
         let mut pending: Option<(Drawn, Key)> = None;
@@ -197,8 +219,8 @@ impl Config {
                 }
             });
             if self.curvature_rows == CurvatureRows::Trajectory {
-                let rows = batch.first(self.curvature_samples, n);
-                if !self.forgotten(k, rows.batch().len(n), curvature.as_ref()) {
+                let rows = batch.first(taken, n);
+                if self.feeds(k, every, rows.batch().len(n), curvature.as_ref()) {
                     pending = Some((rows, key.named("labels")));
                     last.empty(theta.len()).extend_from_slice(theta);
                 }
@@ -211,7 +233,7 @@ impl Config {
         let rows = match pending {
             Some((batch, labels)) => Rows { batch, theta: &last, labels },
             None => {
-                let batch = self.curvature_samples.draw(n, key.named("rows"))?;
+                let batch = taken.draw(n, key.named("rows"))?;
                 Rows { batch, theta: theta.as_slice(), labels: key.named("labels") }
             }
         };

@@ -51,8 +51,10 @@ pub struct Config {
     pub fisher: FisherKind,
     /// Where the curvature's rows come from.
     pub curvature_rows: CurvatureRows,
-    /// How many samples of each batch feed the curvature (with fresh rows: how many are drawn).
-    pub curvature_samples: SampleCount,
+    /// How many samples of each batch feed the curvature, as for `nhgd`.
+    pub curvature_samples: Option<SampleCount>,
+    /// Of the K batches every such one feeds the curvature, as for `nhgd`.
+    pub curvature_every: Option<u64>,
     /// γ: what the curvature forgets before each block it absorbs.
     pub curvature_decay: f64,
     /// Whether the curvature is kept from one outer step to the next.
@@ -82,6 +84,7 @@ impl Default for Config {
             fisher: nhgd.fisher,
             curvature_rows: nhgd.curvature_rows,
             curvature_samples: nhgd.curvature_samples,
+            curvature_every: nhgd.curvature_every,
             curvature_decay: nhgd.curvature_decay,
             curvature_start: nhgd.curvature_start,
             inner_start: nhgd.inner_start,
@@ -105,6 +108,7 @@ impl Config {
             fisher: self.fisher,
             curvature_rows: self.curvature_rows,
             curvature_samples: self.curvature_samples,
+            curvature_every: self.curvature_every,
             curvature_decay: self.curvature_decay,
             curvature_start: self.curvature_start,
             inner_start: self.inner_start,

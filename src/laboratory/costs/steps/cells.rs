@@ -110,7 +110,7 @@ impl Steps {
                 inner_step_size: StepSize::constant(1e-2),
                 outer_step_size: StepSize::constant(1e-3),
                 curvature_rows: CurvatureRows::Trajectory,
-                curvature_samples: SampleCount::Drawn(taken),
+                curvature_samples: Some(SampleCount::Drawn(taken)),
                 curvature: config,
                 ..NhgdConfig::default()
             };
