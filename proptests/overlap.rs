@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use nhgd::bilevel::{
-    self, Clock, CurvatureRows, Damping, MethodConfig, NhgdConfig, NhgdPcgConfig, Observer, Phase, SampleCount, Span, StepSize,
-    Stop,
+    self, Clock, CurvatureRows, Damping, MethodConfig, NhgdConfig, NhgdPcgConfig, Observer, Phase, SampleCount, Span, Start,
+    StepSize, Stop,
 };
 use nhgd::curvature::{CurvatureConfig, NystromConfig, WindowConfig};
 use nhgd::dense::axpy;
@@ -128,6 +128,26 @@ fn rows_that_would_be_forgotten_are_not_computed() {
         let method = MethodConfig::Nhgd(NhgdConfig { curvature, curvature_every: Some(1), ..base() }).build().unwrap();
         let counts = bilevel::run(problem.as_ref(), method.as_ref(), Key::new(5), Stop::after(3), &mut ()).unwrap().counts;
         assert_eq!(counts.scores, 3 * 40 * steps_with_rows);
+    }
+}
+
+#[test]
+fn a_sketch_takes_little_only_where_it_is_kept_and_nobody_says_otherwise() {
+    let problem = cleaning();
+    let config = NhgdConfig { inner_steps: 21, curvature: nystrom(), ..base() };
+    let all = SampleCount::All;
+    // Of 21 batches of 40 samples, 16 of three, all of all, all of three and 7 of all.
+    for (config, expected) in [
+        (config.clone(), 3 * 16),
+        (NhgdConfig { curvature_start: Start::Cold, ..config.clone() }, 21 * 40),
+        (NhgdConfig { curvature_samples: Some(all), ..config.clone() }, 21 * 40),
+        (NhgdConfig { curvature_every: Some(10), ..config.clone() }, 3 * 40),
+        (NhgdConfig { curvature_samples: Some(SampleCount::Drawn(7)), ..config.clone() }, 21 * 7),
+        (NhgdConfig { curvature: window(1000), ..config }, 21 * 40),
+    ] {
+        let method = MethodConfig::Nhgd(config.clone()).build().unwrap();
+        let counts = bilevel::run(problem.as_ref(), method.as_ref(), Key::new(5), Stop::after(2), &mut ()).unwrap().counts;
+        assert_eq!(counts.scores, 2 * expected, "{config:?}");
     }
 }
 

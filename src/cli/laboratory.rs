@@ -25,7 +25,7 @@ pub(super) struct Choices {
     /// The experiments [default: those that the configuration has tables for, else all]
     #[arg(value_name = "NAME")]
     names: Vec<String>,
-    /// The small size: two or three minutes instead of half an hour
+    /// The small size: at most three minutes instead of half an hour
     #[arg(long)]
     quick: bool,
     /// Settings that differ from those of the size, as TOML: a table an experiment

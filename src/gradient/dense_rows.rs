@@ -8,6 +8,7 @@ use super::check_rows;
 use crate::dense::{Matrix, dot, gram, matmul, matmul_add, matmul_and_squares};
 use crate::error::{self, Error, Result, check_count};
 use crate::par;
+use crate::reused::Reused;
 
 /// Rows whose norms are one piece of work.
 const NORMS: usize = 8;
@@ -138,9 +139,10 @@ impl DenseRows {
         for block in blocks {
             error::check_len("rows per sample", block.rows_per_sample, rows_per_sample)?;
         }
-        let data = blocks.iter().flat_map(|b| b.transposed.as_slice()).copied().collect();
-        let rows = blocks.iter().map(|b| b.rows()).sum();
-        Ok(Self { transposed: Matrix::from_columns(blocks[0].dim(), rows, data)?, rows_per_sample })
+        let (dim, rows) = (blocks[0].dim(), blocks.iter().map(|b| b.rows()).sum::<usize>());
+        let mut data = Reused::with_capacity(dim * rows);
+        blocks.iter().for_each(|b| data.extend_from_slice(b.transposed.as_slice()));
+        Ok(Self { transposed: Matrix::from_reused(dim, rows, data)?, rows_per_sample })
     }
 
     pub(super) fn check_finite(&self) -> Result<()> {

@@ -41,7 +41,8 @@ pub struct Config {
     /// Where the curvature's rows come from.
     pub curvature_rows: CurvatureRows,
     /// m: how many samples of a batch feed the curvature (with fresh rows: how many are drawn). Where neither they nor `curvature_every` are
-    /// given, both are what the curvature asks for ([`Curvature::feed`]); all samples where it asks for nothing, or rows are fresh.
+    /// given, both are what a curvature that is kept asks for ([`Curvature::feed`]); all samples where it asks for nothing, begins anew at
+    /// each outer step, or rows are fresh.
     pub curvature_samples: Option<SampleCount>,
     /// s: of the K batches every s-th feeds the curvature, the last one always. 1 where it is not given and the curvature asks for nothing.
     pub curvature_every: Option<u64>,
@@ -159,13 +160,13 @@ impl Config {
         curvature.absorb_owned(scores)
     }
 
-    /// m and s: how many samples of which batches the curvature takes; fresh rows are m of all.
+    /// m and s: how many samples of which batches the curvature takes; fresh rows are m of all. Only a curvature that sees many batches can
+    /// do with little of each.
     fn fed(&self, curvature: &dyn Curvature) -> (SampleCount, u64) {
-        let given =
-            self.curvature_samples.is_some() || self.curvature_every.is_some() || self.curvature_rows == CurvatureRows::Fresh;
-        match curvature.feed() {
-            Some(feed) if !given => (SampleCount::Drawn(feed.samples), feed.every),
-            _ => (self.curvature_samples.unwrap_or(SampleCount::All), self.curvature_every.unwrap_or(1)),
+        let sees_many = self.curvature_rows == CurvatureRows::Trajectory && self.curvature_start == Start::Warm;
+        match (self.curvature_samples, self.curvature_every, curvature.feed()) {
+            (None, None, Some(feed)) if sees_many => (SampleCount::Drawn(feed.samples), feed.every),
+            (samples, every, _) => (samples.unwrap_or(SampleCount::All), every.unwrap_or(1)),
         }
     }
 
