@@ -154,3 +154,26 @@ fn sketches_of_stored_rows_take_no_tall_matrix() {
         }
     }
 }
+
+/// What waits to be used again is used again: after ten blocks of a stream, two hundred more take nothing that stays.
+#[test]
+fn a_long_stream_holds_no_more_than_a_short_one() {
+    let _alone = alone();
+    let (d, size, rows) = (5_000, 16, 12);
+    let block = GradientBlock::from(DenseRows::new(short_normals(Key::new(6), d, rows), 1).unwrap());
+    for config in [
+        CurvatureConfig::Window(WindowConfig { samples: 4 * rows + 5 }),
+        CurvatureConfig::Nystrom(NystromConfig { sketch_size: size, probes: Some(0), ..Default::default() }),
+        CurvatureConfig::FrequentDirections(FrequentDirectionsConfig { sketch_size: size, probes: 0 }),
+    ] {
+        on_warm_threads(1, || {
+            let mut curvature = config.build(d, Key::new(4)).unwrap();
+            let mut absorb = |blocks: usize| (0..blocks).for_each(|_| curvature.absorb(&block).unwrap());
+            absorb(10);
+            let before = IN_USE.load(Ordering::Relaxed);
+            absorb(200);
+            let more = IN_USE.load(Ordering::Relaxed).saturating_sub(before);
+            assert!(more <= 2 * rows * d * size_of::<f64>(), "{config:?}: {more} bytes more");
+        });
+    }
+}
