@@ -84,6 +84,9 @@ pub fn eigh(a: &Matrix) -> Result<Eigh> {
     check_finite("a", a.as_slice())?;
     let n = a.nrows();
     let (mut values, mut vectors) = (vec![0.0; n], Matrix::zeros(n, n));
+    if n == 0 {
+        return Ok(Eigh { values, vectors });
+    }
     let scratch = evd::self_adjoint_evd_scratch::<Real>(n, evd::ComputeEigenvectors::Yes, Par::Seq, Default::default());
     evd::self_adjoint_evd(
         a.view().faer(),
@@ -126,6 +129,9 @@ pub fn svd(a: &Matrix) -> Result<Svd> {
     let (m, n) = (a.nrows(), a.ncols());
     let k = m.min(n);
     let (mut u, mut values, mut v) = (Matrix::zeros(m, k), vec![0.0; k], Matrix::zeros(n, k));
+    if k == 0 {
+        return Ok(Svd { u, values, v });
+    }
     let thin = faer_svd::ComputeSvdVectors::Thin;
     let scratch = faer_svd::svd_scratch::<Real>(m, n, thin, thin, Par::Seq, Default::default());
     faer_svd::svd(

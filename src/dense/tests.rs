@@ -302,3 +302,14 @@ fn sums_survive_cancellation_and_extreme_scales() {
     assert!((norm(&[3e-200, 4e-200]) / 5e-200 - 1.0).abs() < 1e-15);
     assert_eq!(norm(&[]), 0.0);
 }
+
+/// Workspaces of an order of zero are a subtraction below zero where overflow is checked, as by a plain `cargo test`.
+#[test]
+fn matrices_without_entries_have_empty_factors() {
+    assert!(eigh(&Matrix::zeros(0, 0)).unwrap().values.is_empty());
+    for (m, n) in [(0, 0), (0, 3), (3, 0)] {
+        let (decomposed, (q, r)) = (svd(&Matrix::zeros(m, n)).unwrap(), qr(&Matrix::zeros(m, n)).unwrap());
+        assert!(decomposed.values.is_empty());
+        assert_eq!((decomposed.u.nrows(), decomposed.v.nrows(), q.nrows(), r.ncols()), (m, n, m, n));
+    }
+}
