@@ -4,10 +4,11 @@
 use plotters::prelude::*;
 use plotters::style::text_anchor::HPos;
 
-use super::axis::{Axis, Padding, Scale};
-use super::canvas::{self, Area, Key, Swatch, drawn};
-use super::look::{Dash, Fill, Hatch};
+use super::axis::Scale;
+use super::canvas::{self, Area, Key, Swatch};
+use super::look::{Fill, Hatch};
 use super::number;
+use super::rows::{Place, Rows, X_STRIP};
 use crate::error::Result;
 
 /// One bar.
@@ -30,9 +31,10 @@ pub struct Bars {
     pub bars: Vec<Bar>,
 }
 
-const ROW: i32 = 116;
+const PITCH: i32 = 116;
 const THICKNESS: i32 = 72;
-const X_STRIP: i32 = 108;
+/// A label longer than this is cut.
+const LABEL_WIDTH: i32 = 640;
 const NUMBER_SIZE: f64 = 27.0;
 
 impl Bars {
@@ -43,59 +45,42 @@ impl Bars {
     pub fn svg(&self) -> Result<String> {
         let keys: Vec<Key> =
             self.parts.iter().map(|(label, fill)| Key { label: label.clone(), swatch: Swatch::Box(*fill) }).collect();
-        let plot = ROW * i32::try_from(self.bars.len()).unwrap_or(1).max(1);
-        canvas::picture(canvas::TITLE_STRIP + plot + X_STRIP + canvas::legend_height(&keys), |area| {
+        let total = |bar: &Bar| bar.parts.iter().filter(|x| Scale::Log.holds(**x)).sum::<f64>();
+        let rows = Rows {
+            labels: self.bars.iter().map(|bar| bar.label.as_str()).collect(),
+            label_width: LABEL_WIDTH,
+            pitch: PITCH,
+            thickness: THICKNESS,
+            longest: self.bars.iter().map(total).fold(0.0, f64::max),
+            x_label: &self.x_label,
+        };
+        let below = canvas::TITLE_STRIP + rows.height() + X_STRIP;
+        canvas::picture(below + canvas::legend_height(&keys), |area| {
             canvas::title(area, &self.title)?;
-            self.plot(area, plot)?;
-            canvas::legend(area, &keys, canvas::TITLE_STRIP + plot + X_STRIP)
+            rows.draw(area, |place| self.bar(area, &rows, &place))?;
+            canvas::legend(area, &keys, below)
         })
     }
 
-    fn plot(&self, area: &Area<'_>, height: i32) -> Result<()> {
-        let total = |bar: &Bar| bar.parts.iter().filter(|x| Scale::Log.holds(**x)).sum::<f64>();
-        let longest = self.bars.iter().map(total).fold(0.0, f64::max);
-        let names: Vec<String> = self.bars.iter().map(|bar| canvas::fitted(&bar.label, canvas::LABEL_SIZE, 640)).collect();
-        let left = canvas::EDGE + names.iter().map(|n| canvas::text_width(n, canvas::LABEL_SIZE)).max().unwrap_or(0) + 16;
-        let size = (canvas::WIDTH - left - 60, height + X_STRIP);
-
-        let frame = area.clone().shrink((left, canvas::TITLE_STRIP), size);
-        let rows = Axis::spanning(Scale::Linear, Padding::Tight, [0.0, 1.0]);
-        let mut chart = ChartBuilder::on(&frame);
-        chart.x_label_area_size(X_STRIP);
-        let mut chart = drawn(chart.build_cartesian_2d(Axis::from_zero(longest), rows))?;
-        let mut mesh = chart.configure_mesh();
-        mesh.disable_y_mesh().bold_line_style(canvas::FAINT.stroke_width(2)).axis_style(canvas::INK.stroke_width(2));
-        mesh.label_style(canvas::type_of(canvas::TICK_SIZE, canvas::INK)).set_all_tick_mark_size(10);
-        mesh.axis_desc_style(canvas::type_of(canvas::LABEL_SIZE, canvas::INK)).x_desc(self.x_label.clone());
-        drawn(mesh.draw())?;
-
-        for ((row, bar), name) in (0..).zip(&self.bars).zip(&names) {
-            let middle = canvas::TITLE_STRIP + row * ROW + ROW / 2;
-            let (top, bottom) = (middle - THICKNESS / 2, middle + THICKNESS / 2);
-            canvas::write(area, name, canvas::LABEL_SIZE, canvas::INK, (left - 16, middle), HPos::Right)?;
-            let mut sum = 0.0;
-            let mut start = left;
-            for (part, (_, fill)) in bar.parts.iter().zip(&self.parts).filter(|(part, _)| Scale::Log.holds(**part)) {
-                sum += part;
-                let end = chart.backend_coord(&(sum, 0.0)).0;
-                canvas::fill(area, (start, top, end, bottom), *fill)?;
-                if end - start > 8 {
-                    // A white gap between parts: they stay apart without colour.
-                    drawn(area.draw(&Rectangle::new([(end - 3, top), (end, bottom)], WHITE.filled())))?;
-                }
-                let (text, center) = (number::significant(*part, 2), (start + end) / 2);
-                let half = canvas::text_width(&text, NUMBER_SIZE) / 2 + 4;
-                if end - start > 2 * half + 6 {
-                    let ground = Fill { hatch: Hatch::None, ..*fill };
-                    canvas::fill(area, (center - half, middle - 19, center + half, middle + 19), ground)?;
-                    canvas::write(area, &text, NUMBER_SIZE, ink_on(fill.color), (center, middle), HPos::Center)?;
-                }
-                start = end;
+    fn bar(&self, area: &Area<'_>, rows: &Rows<'_>, place: &Place<'_>) -> Result<()> {
+        let middle = place.middle;
+        let (mut sum, mut start) = (0.0, (place.at)(0.0));
+        let parts = self.bars[place.row].parts.iter().zip(&self.parts);
+        for (part, (_, fill)) in parts.filter(|(part, _)| Scale::Log.holds(**part)) {
+            sum += part;
+            let end = (place.at)(sum);
+            rows.fill(area, middle, (start, end), *fill)?;
+            let (text, center) = (number::significant(*part, 2), (start + end) / 2);
+            let half = canvas::text_width(&text, NUMBER_SIZE) / 2 + 4;
+            if end - start > 2 * half + 6 {
+                let ground = Fill { hatch: Hatch::None, ..*fill };
+                canvas::fill(area, (center - half, middle - 19, center + half, middle + 19), ground)?;
+                canvas::write(area, &text, NUMBER_SIZE, ink_on(fill.color), (center, middle), HPos::Center)?;
             }
-            let text = number::significant(sum, 3);
-            canvas::write(area, &text, canvas::TICK_SIZE, canvas::INK, (start + 14, middle), HPos::Left)?;
+            start = end;
         }
-        canvas::line(area, &[(left, canvas::TITLE_STRIP), (left, canvas::TITLE_STRIP + height)], canvas::INK, 2, Dash::Solid)
+        let text = number::significant(sum, 3);
+        canvas::write(area, &text, canvas::TICK_SIZE, canvas::INK, (start + 14, middle), HPos::Left)
     }
 }
 

@@ -17,6 +17,7 @@ mod number;
 mod page;
 mod pictures;
 mod raster;
+mod rows;
 mod series;
 mod sketch;
 mod summary;

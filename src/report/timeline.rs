@@ -1,13 +1,10 @@
 //! A timeline of one outer step: which phase went on when, and what went on beside it.
 
-use plotters::prelude::*;
-use plotters::style::text_anchor::HPos;
-
 use super::Picture;
-use super::axis::{Axis, Padding, Scale};
-use super::canvas::{self, Area, Key, Swatch, drawn};
-use super::look::{Dash, Fill};
+use super::canvas::{self, Key, Swatch};
+use super::look::Fill;
 use super::number::{humanised, sentences};
+use super::rows::{Rows, X_STRIP};
 use super::series;
 use crate::error::Result;
 use crate::experiment::record::Record;
@@ -19,9 +16,8 @@ struct Lane {
     spans: Vec<(usize, f64, f64)>,
 }
 
-const ROW: i32 = 84;
+const PITCH: i32 = 84;
 const THICKNESS: i32 = 56;
-const X_STRIP: i32 = 108;
 /// A label longer than this is cut.
 const LABEL_WIDTH: i32 = 560;
 
@@ -48,47 +44,30 @@ pub fn picture(record: &Record) -> Result<Option<Picture>> {
     }
     let parts: Vec<(String, Fill)> = phases.iter().enumerate().map(|(i, name)| (humanised(name), Fill::nth(i))).collect();
     let keys: Vec<Key> = parts.iter().map(|(label, fill)| Key { label: label.clone(), swatch: Swatch::Box(*fill) }).collect();
-    let plot = ROW * i32::try_from(lanes.len()).unwrap_or(1);
-    let svg = canvas::picture(canvas::TITLE_STRIP + plot + X_STRIP + canvas::legend_height(&keys), |area| {
+    let longest = lanes.iter().flat_map(|lane| &lane.spans).map(|(_, _, end)| *end).fold(0.0, f64::max);
+    let rows = Rows {
+        labels: lanes.iter().map(|lane| lane.label.as_str()).collect(),
+        label_width: LABEL_WIDTH,
+        pitch: PITCH,
+        thickness: THICKNESS,
+        longest,
+        x_label: "time from the beginning of the step (ms)",
+    };
+    let below = canvas::TITLE_STRIP + rows.height() + X_STRIP;
+    let svg = canvas::picture(below + canvas::legend_height(&keys), |area| {
         canvas::title(area, "Timeline of one outer step")?;
-        draw(area, plot, &lanes, &parts)?;
-        canvas::legend(area, &keys, canvas::TITLE_STRIP + plot + X_STRIP)
+        rows.draw(area, |place| {
+            lanes[place.row].spans.iter().try_for_each(|(part, begin, end)| {
+                let (start, end) = ((place.at)(*begin), (place.at)(*end));
+                rows.fill(area, place.middle, (start, end.max(start + 1)), parts[*part].1)
+            })
+        })?;
+        canvas::legend(area, &keys, below)
     })?;
     let beside =
         if shared > 0.0 { "What went on at the same time is in the row below" } else { "Nothing went on at the same time" };
     let caption = ["When the phases of the last outer step went on, first seed".to_owned(), beside.to_owned()];
     Ok(Some(Picture { file: "timeline.svg".into(), svg, caption: sentences(&caption) }))
-}
-
-fn draw(area: &Area<'_>, height: i32, lanes: &[Lane], parts: &[(String, Fill)]) -> Result<()> {
-    let longest = lanes.iter().flat_map(|lane| &lane.spans).map(|(_, _, end)| *end).fold(0.0, f64::max);
-    let names: Vec<String> = lanes.iter().map(|lane| canvas::fitted(&lane.label, canvas::LABEL_SIZE, LABEL_WIDTH)).collect();
-    let left = canvas::EDGE + names.iter().map(|n| canvas::text_width(n, canvas::LABEL_SIZE)).max().unwrap_or(0) + 16;
-    let frame = area.clone().shrink((left, canvas::TITLE_STRIP), (canvas::WIDTH - left - 60, height + X_STRIP));
-    let rows = Axis::spanning(Scale::Linear, Padding::Tight, [0.0, 1.0]);
-    let mut chart = ChartBuilder::on(&frame);
-    chart.x_label_area_size(X_STRIP);
-    let mut chart = drawn(chart.build_cartesian_2d(Axis::from_zero(longest), rows))?;
-    let mut mesh = chart.configure_mesh();
-    mesh.disable_y_mesh().bold_line_style(canvas::FAINT.stroke_width(2)).axis_style(canvas::INK.stroke_width(2));
-    mesh.label_style(canvas::type_of(canvas::TICK_SIZE, canvas::INK)).set_all_tick_mark_size(10);
-    mesh.axis_desc_style(canvas::type_of(canvas::LABEL_SIZE, canvas::INK)).x_desc("time from the beginning of the step (ms)");
-    drawn(mesh.draw())?;
-    for ((row, lane), name) in (0..).zip(lanes).zip(&names) {
-        let middle = canvas::TITLE_STRIP + row * ROW + ROW / 2;
-        let (top, bottom) = (middle - THICKNESS / 2, middle + THICKNESS / 2);
-        canvas::write(area, name, canvas::LABEL_SIZE, canvas::INK, (left - 16, middle), HPos::Right)?;
-        for (part, begin, end) in &lane.spans {
-            let at = |x: f64| chart.backend_coord(&(x, 0.0)).0;
-            let (start, end) = (at(*begin), at(*end));
-            canvas::fill(area, (start, top, end.max(start + 1), bottom), parts[*part].1)?;
-            if end - start > 8 {
-                // A white gap between spans: they stay apart without colour.
-                drawn(area.draw(&Rectangle::new([(end - 3, top), (end, bottom)], WHITE.filled())))?;
-            }
-        }
-    }
-    canvas::line(area, &[(left, canvas::TITLE_STRIP), (left, canvas::TITLE_STRIP + height)], canvas::INK, 2, Dash::Solid)
 }
 
 #[cfg(test)]
@@ -114,7 +93,7 @@ mod tests {
             .map(|node| (number(&node, "x"), number(&node, "width"), number(&node, "y")))
             .collect();
         let [(x0, w0, y0), (x1, w1, y1)] = boxes[..] else { panic!("{boxes:?}") };
-        assert_eq!(y1 - y0, ROW, "one row below");
+        assert_eq!(y1 - y0, PITCH, "one row below");
         assert!((x1 - x0 - w0 / 2).abs() <= 1 && (2 * w1 - 3 * w0).abs() <= 2, "{boxes:?}");
         assert!(shown.caption.contains("row below"));
         assert!(picture(&record()).unwrap().is_none(), "nothing timed, nothing drawn");
