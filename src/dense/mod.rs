@@ -21,6 +21,7 @@ pub use products::{gram, matmul, matmul_add, matvec};
 pub(crate) use products::{matmul_add_here, matmul_add_slice, rank_one_update};
 pub(crate) use tall::{PASS, RUN, matmul_add_and_square, matmul_and_squares, matmul_in_place, rows_matmul_and_squares};
 pub(crate) use tiles::{TallRows, each_run, orthonormalize, sum_over_rows, triangular_factor};
+pub(crate) use vectors::add_and_square;
 pub use vectors::{CompensatedSum, add_scaled, axpy, difference, dot, norm, relative_error};
 
 /// The number type of all arithmetic.

@@ -55,6 +55,15 @@ pub fn axpy(alpha: Real, x: &[Real], y: &mut [Real]) {
     y.iter_mut().zip(x).for_each(|(y, x)| *y += alpha * x);
 }
 
+/// y += x, and ‖y‖² of what it is then.
+///
+/// # Panics
+/// If the lengths differ.
+pub(crate) fn add_and_square(x: &[Real], y: &mut [Real]) -> Real {
+    axpy(1.0, x, y);
+    dot_block(y, y)
+}
+
 /// y += α x for an x that comes from outside, under its name.
 ///
 /// # Errors

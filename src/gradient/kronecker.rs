@@ -8,13 +8,19 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use super::check_rows;
-use crate::dense::{Matrix, View, check_shape, dot, gram, matmul, matmul_add_slice};
+use crate::dense::{Matrix, View, add_and_square, check_shape, dot, gram, matmul, matmul_add_here};
 use crate::error::{self, Error, Result, check_count};
 use crate::par;
 use crate::reused::Reused;
 
-/// Samples projected at once.
+/// Samples whose products are formed at once.
 const BLOCK: usize = 128;
+/// Numbers of a tall matrix that are worked on at once: a core's own cache holds them beside the inputs of a block.
+const TILE: usize = 1 << 15;
+/// Columns of p entries that are worth a task of their own.
+const FEWEST: usize = 5;
+/// Into so many tasks a small product is cut.
+const TASKS: usize = 16;
 
 /// A block G of rows x_i ⊗ δ_i; the `rows_per_sample` rows of a sample share its x_i, which is stored once.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -92,46 +98,70 @@ impl KroneckerRows {
         size_of_val(self.inputs.as_slice()) + size_of_val(self.deltas.as_slice())
     }
 
-    /// Ω (p·C × ℓ, column by column) is also p × C·ℓ; so GΩ is one product XᵀΩ and a scalar product with δ for each entry.
-    pub(super) fn project(&self, omega: &Matrix) -> Result<Matrix> {
-        let (p, c, r, columns) = (self.input_width(), self.output_width(), self.rows_per_sample, omega.ncols());
-        let omega = View::from_slice(omega.as_slice(), p, c * columns)?;
-        let parts = par::map_blocks(self.samples(), BLOCK, |range| {
-            let products = matmul(omega.t(), self.inputs.columns(range.clone()))?;
-            // Row by row: entry l of the row of (sample, r) is δᵀ(Ω_lᵀ x).
-            let mut rows = Reused::with_capacity(range.len() * r * columns);
-            for (i, sample) in range.enumerate() {
-                for row in sample * r..(sample + 1) * r {
-                    let delta = self.deltas.col(row);
-                    rows.extend(products.col(i).chunks_exact(c).map(|z| short_dot(z, delta)));
+    /// GΩ for the d rows of Ω from `first` on. A column of them is p × C, so that P = XᵀΩ is one product for all columns; the column's entries are
+    /// then Σ_k δ_k ∘ P_k.
+    pub(super) fn project(&self, omega: &Matrix, first: usize) -> Result<Matrix> {
+        let (p, c, r, d) = (self.input_width(), self.output_width(), self.rows_per_sample, self.dim());
+        let weights = self.deltas.t().to_matrix();
+        let cuts: Vec<_> = par::blocks(omega.ncols(), (TILE / d).max(1))
+            .flat_map(|columns| par::blocks(self.samples(), BLOCK).map(move |samples| (columns.clone(), samples)))
+            .collect();
+        let parts = par::map(cuts.clone(), |(columns, samples)| -> Result<Matrix> {
+            let mut tile = Matrix::zeros(0, 0);
+            let entries = if omega.nrows() == d {
+                &omega.as_slice()[columns.start * d..columns.end * d]
+            } else {
+                tile.reshape(d, columns.len());
+                for (j, column) in columns.clone().enumerate() {
+                    tile.col_mut(j).copy_from_slice(&omega.col(column)[first..first + d]);
                 }
+                tile.as_slice()
+            };
+            let entries = View::from_slice(entries, p, c * columns.len())?;
+            let mut products = Matrix::zeros(samples.len(), c * columns.len());
+            matmul_add_here(&mut products, 1.0, self.inputs.columns(samples.clone()).t(), entries)?;
+            let mut part = Matrix::zeros(samples.len() * r, columns.len());
+            for j in 0..products.ncols() {
+                let weights = &weights.col(j % c)[samples.start * r..samples.end * r];
+                add_weighted(part.col_mut(j / c), weights, products.col(j));
             }
-            Ok(rows)
+            Ok(part)
         });
-        let mut rows = Reused::with_capacity(self.rows() * columns);
-        for part in parts {
-            let part: Result<Reused<f64>> = part;
-            rows.extend_from_slice(&part?);
+        let mut product = Matrix::zeros(self.rows(), omega.ncols());
+        for ((columns, samples), part) in cuts.into_iter().zip(parts) {
+            let part = part?;
+            for (j, column) in columns.enumerate() {
+                product.col_mut(column)[samples.start * r..samples.end * r].copy_from_slice(part.col(j));
+            }
         }
-        Ok(View::from_slice(&rows, columns, self.rows())?.t().to_matrix())
+        Ok(product)
     }
 
-    /// Y (p·C × ℓ) is also p × C·ℓ; so GᵀC is one product of X with the matrix of the numbers Σ_row δ_k C_l.
-    pub(super) fn accumulate_into(&self, coefficients: &Matrix, y: &mut Matrix) -> Result<()> {
-        let (c, r, columns) = (self.output_width(), self.rows_per_sample, coefficients.ncols());
-        let by_row = coefficients.t().to_matrix();
-        let mut scaled = Matrix::zeros(c * columns, self.samples());
-        par::for_chunks(scaled.as_mut_slice(), c * columns * BLOCK, |block, chunk| {
-            for (i, column) in chunk.chunks_exact_mut(c * columns).enumerate() {
-                let sample = block * BLOCK + i;
-                for row in sample * r..(sample + 1) * r {
-                    for (part, coefficient) in column.chunks_exact_mut(c).zip(by_row.col(row)) {
-                        part.iter_mut().zip(self.deltas.col(row)).for_each(|(s, d)| *s += coefficient * d);
-                    }
+    /// Adds GᵀC to the d rows of Y from `first` on, and returns the sum of the squares of what these are then. A column of them is p × C, so that GᵀC
+    /// is one product of X with the numbers Σ δ_k C_l, the sum over the rows of a sample.
+    pub(super) fn accumulate_into(&self, coefficients: &Matrix, y: &mut Matrix, first: usize) -> Result<f64> {
+        let (p, c, r, d, height) = (self.input_width(), self.output_width(), self.rows_per_sample, self.dim(), y.nrows());
+        let weights = self.deltas.t().to_matrix();
+        let columns = c * y.ncols();
+        let mut entries = y.as_mut_slice().chunks_exact_mut(height).flat_map(|y| y[first..first + d].chunks_exact_mut(p));
+        let group = columns.div_ceil(TASKS).clamp(FEWEST, FEWEST.max(TILE / p));
+        let groups = par::blocks(columns, group).map(|range| (range.clone(), entries.by_ref().take(range.len()).collect()));
+        let squares = par::map(groups.collect(), |(range, entries): (Range<usize>, Vec<&mut [f64]>)| -> Result<f64> {
+            let mut sum = Matrix::zeros(p, range.len());
+            let mut scaled = Matrix::zeros(0, 0);
+            for samples in par::blocks(self.samples(), BLOCK) {
+                let rows = samples.start * r..samples.end * r;
+                scaled.reshape(samples.len(), range.len());
+                for (j, column) in range.clone().enumerate() {
+                    let (weights, coefficients) =
+                        (&weights.col(column % c)[rows.clone()], &coefficients.col(column / c)[rows.clone()]);
+                    sum_of_products(weights, coefficients, scaled.col_mut(j));
                 }
+                matmul_add_here(&mut sum, 1.0, self.inputs.columns(samples), &scaled)?;
             }
+            Ok(entries.into_iter().enumerate().map(|(j, y)| add_and_square(sum.col(j), y)).sum())
         });
-        matmul_add_slice(y.as_mut_slice(), 1.0, self.inputs.view(), scaled.t())
+        squares.into_iter().sum()
     }
 
     pub(super) fn gram(&self) -> Result<Matrix> {
@@ -289,6 +319,24 @@ pub fn weighted_outer(inputs: &Matrix, outputs: usize, weight: impl Fn(usize, us
     Ok(result)
 }
 
-fn short_dot(x: &[f64], y: &[f64]) -> f64 {
-    x.iter().zip(y).map(|(a, b)| a * b).sum()
+/// Adds to each of a sample's rows of `sum` its weight times the sample's x.
+pub(super) fn add_weighted(sum: &mut [f64], weights: &[f64], x: &[f64]) {
+    if sum.len() == x.len() {
+        return sum.iter_mut().zip(weights).zip(x).for_each(|((sum, weight), x)| *sum += weight * x);
+    }
+    let r = sum.len() / x.len();
+    for ((rows, weights), x) in sum.chunks_exact_mut(r).zip(weights.chunks_exact(r)).zip(x) {
+        rows.iter_mut().zip(weights).for_each(|(row, weight)| *row += weight * x);
+    }
+}
+
+/// For each sample the sum over its rows of x y.
+fn sum_of_products(x: &[f64], y: &[f64], sums: &mut [f64]) {
+    if x.len() == sums.len() {
+        return sums.iter_mut().zip(x).zip(y).for_each(|((sum, x), y)| *sum = x * y);
+    }
+    let r = x.len() / sums.len();
+    for ((sum, x), y) in sums.iter_mut().zip(x.chunks_exact(r)).zip(y.chunks_exact(r)) {
+        *sum = x.iter().zip(y).map(|(x, y)| x * y).sum();
+    }
 }

@@ -72,16 +72,12 @@ impl LayeredRows {
     }
 
     pub(super) fn project(&self, omega: &Matrix) -> Result<Matrix> {
-        self.sum(|range, layer| layer.project(&omega.rows(range).to_matrix()))
+        self.sum(|range, layer| layer.project(omega, range.start))
     }
 
-    pub(super) fn accumulate_into(&self, coefficients: &Matrix, y: &mut Matrix) -> Result<()> {
-        for (range, layer) in self.placed() {
-            let mut part = y.rows(range.clone()).to_matrix();
-            layer.accumulate_into(coefficients, &mut part)?;
-            (0..y.ncols()).for_each(|j| y.col_mut(j)[range.clone()].copy_from_slice(part.col(j)));
-        }
-        Ok(())
+    /// Adds GᵀC to Y, and returns the sum of the squares of what that is then.
+    pub(super) fn accumulate_into(&self, coefficients: &Matrix, y: &mut Matrix) -> Result<f64> {
+        self.placed().map(|(range, layer)| layer.accumulate_into(coefficients, y, range.start)).sum()
     }
 
     pub(super) fn gram(&self) -> Result<Matrix> {

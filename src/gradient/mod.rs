@@ -69,9 +69,17 @@ impl GradientBlock {
     /// [`Error::Shape`]; [`Error::NotFinite`] for Ω, or for a product that overflows.
     pub fn project(&self, omega: &Matrix) -> Result<Matrix> {
         check_shape("omega", omega, self.dim(), omega.ncols())?;
-        let product = each_form!(self, rows => rows.project(omega))?;
+        let product = self.product(omega)?;
         check_product(omega, &product)?;
         Ok(product)
+    }
+
+    fn product(&self, omega: &Matrix) -> Result<Matrix> {
+        match self {
+            Self::Dense(rows) => rows.project(omega),
+            Self::Kronecker(rows) => rows.project(omega, 0),
+            Self::Layered(rows) => rows.project(omega),
+        }
     }
 
     /// GΩ as by [`project`](Self::project), and the squared Euclidean norm of every row: one pass over rows that are stored.
@@ -82,7 +90,7 @@ impl GradientBlock {
         check_shape("omega", omega, self.dim(), omega.ncols())?;
         let (product, squares) = match self {
             Self::Dense(rows) => rows.project_with_norms(omega)?,
-            factored => (each_form!(factored, rows => rows.project(omega))?, factored.squared_row_norms()),
+            factored => (factored.product(omega)?, factored.squared_row_norms()),
         };
         self.check_squares(&squares)?;
         check_product(omega, &product)?;
@@ -113,10 +121,18 @@ impl GradientBlock {
     /// # Errors
     /// [`Error::Shape`], [`Error::NotFinite`] for C.
     pub fn accumulate_into(&self, coefficients: &Matrix, y: &mut Matrix) -> Result<()> {
+        self.check_accumulated(coefficients, y)?;
+        match self {
+            Self::Dense(rows) => rows.accumulate_into(coefficients, y),
+            Self::Kronecker(rows) => rows.accumulate_into(coefficients, y, 0).map(drop),
+            Self::Layered(rows) => rows.accumulate_into(coefficients, y).map(drop),
+        }
+    }
+
+    fn check_accumulated(&self, coefficients: &Matrix, y: &Matrix) -> Result<()> {
         check_shape("coefficients", coefficients, self.rows(), coefficients.ncols())?;
-        check_shape("y", &*y, self.dim(), coefficients.ncols())?;
-        check_finite("coefficients", coefficients.as_slice())?;
-        each_form!(self, rows => rows.accumulate_into(coefficients, y))
+        check_shape("y", y, self.dim(), coefficients.ncols())?;
+        check_finite("coefficients", coefficients.as_slice())
     }
 
     /// GᵀC, for C rows × ℓ: d × ℓ.

@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use super::kronecker::add_weighted;
 use super::{GradientBlock, KroneckerRows};
 use crate::dense::{Matrix, PASS, TallRows, matmul_add_and_square, matmul_add_here, rows_matmul_and_squares};
 use crate::error::{Result, check_finite, check_len};
@@ -31,22 +32,17 @@ impl GradientBlock {
         Ok((product, squares))
     }
 
-    /// Y += GᵀC as by [`accumulate_into`](Self::accumulate_into), and ‖Y‖² of what it is then (the squares of all entries): stored rows get it
+    /// Y += GᵀC as by [`accumulate_into`](Self::accumulate_into), and ‖Y‖² of what it is then (the squares of all entries), got
     /// in the same pass over Y.
     ///
     /// # Errors
     /// As [`accumulate_into`](Self::accumulate_into).
     pub(crate) fn accumulate_and_square(&self, coefficients: &Matrix, y: &mut Matrix) -> Result<f64> {
+        self.check_accumulated(coefficients, y)?;
         match self {
-            Self::Dense(rows) => {
-                check_len("coefficient rows", coefficients.nrows(), self.rows())?;
-                check_finite("coefficients", coefficients.as_slice())?;
-                matmul_add_and_square(y, 1.0, rows.transposed(), coefficients)
-            }
-            factored => {
-                factored.accumulate_into(coefficients, y)?;
-                Ok(crate::dense::dot(y.as_slice(), y.as_slice()))
-            }
+            Self::Dense(rows) => matmul_add_and_square(y, 1.0, rows.transposed(), coefficients),
+            Self::Kronecker(rows) => rows.accumulate_into(coefficients, y, 0),
+            Self::Layered(rows) => rows.accumulate_into(coefficients, y),
         }
     }
 }
@@ -74,6 +70,7 @@ fn project_kronecker(rows: &KroneckerRows, omega: &dyn TallRows, start: usize) -
     let (inputs, deltas) = (rows.inputs(), rows.deltas());
     let (p, samples, columns) = (inputs.nrows(), inputs.ncols(), omega.ncols());
     let r = deltas.ncols() / samples;
+    let weights = deltas.t().to_matrix();
     let parts = par::map_blocks(samples, SAMPLES, |block| {
         let leaf = |range: Range<usize>| -> Result<Matrix> {
             let mut sum = Matrix::zeros(block.len() * r, columns);
@@ -85,7 +82,8 @@ fn project_kronecker(rows: &KroneckerRows, omega: &dyn TallRows, start: usize) -
                     product.as_mut_slice().fill(0.0);
                     let x = inputs.columns(block.clone()).rows(entries.start - k * p..entries.end - k * p);
                     matmul_add_here(&mut product, 1.0, x.t(), tile.rows(entries.start - range.start..entries.end - range.start))?;
-                    add_weighted(&mut sum, deltas, (k, block.start * r), &product);
+                    let weights = &weights.col(k)[block.start * r..block.end * r];
+                    (0..columns).for_each(|l| add_weighted(sum.col_mut(l), weights, product.col(l)));
                 }
             }
             Ok(sum)
@@ -107,15 +105,4 @@ fn project_kronecker(rows: &KroneckerRows, omega: &dyn TallRows, start: usize) -
 /// The parts of a range of θ that belong to one output each, p entries an output.
 fn by_output(range: Range<usize>, p: usize) -> impl Iterator<Item = (usize, Range<usize>)> {
     (range.start / p..range.end.div_ceil(p)).map(move |k| (k, range.start.max(k * p)..range.end.min((k + 1) * p)))
-}
-
-/// Adds to each row of `sum` the row of `product` of its sample, times its δ of output k; the first row of `sum` is row `first` of the block.
-fn add_weighted(sum: &mut Matrix, deltas: &Matrix, (k, first): (usize, usize), product: &Matrix) {
-    let r = sum.nrows() / product.nrows();
-    let weights: Vec<f64> = (first..first + sum.nrows()).map(|row| deltas[(k, row)]).collect();
-    for l in 0..product.ncols() {
-        for ((rows, weights), x) in sum.col_mut(l).chunks_exact_mut(r).zip(weights.chunks_exact(r)).zip(product.col(l)) {
-            rows.iter_mut().zip(weights).for_each(|(row, weight)| *row += weight * x);
-        }
-    }
 }
