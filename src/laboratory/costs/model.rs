@@ -72,6 +72,9 @@ const EIGEN: f64 = 8.0;
 const EIGEN_FLOPS: f64 = 9.0;
 /// Times ℓ: the most rows that a shrink of `frequent-directions` takes at once.
 const MOST_AT_ONCE: usize = 3;
+/// Rows of a tall matrix that a thread works on at once, about; the threads that are counted, for a formula knows no machine.
+const TILE_ROWS: f64 = 384.0;
+const THREADS: f64 = 2.0;
 /// Vectors of length d that a solve holds besides the rows.
 const VECTORS: f64 = 6.0;
 
@@ -141,6 +144,11 @@ fn of_window(size: f64, (d, b, blocks): (f64, f64, f64), operation: Operation) -
     }
 }
 
+/// The numbers of so many small matrices of ℓ columns on each thread.
+fn tiles(count: f64, d: f64, size: f64) -> f64 {
+    count * THREADS * TILE_ROWS.min(d / THREADS) * size
+}
+
 /// The numbers that Ω takes while it is held, those that drawing it takes besides, and its flops: Householder's reflections are found, then
 /// applied; signs are not held, and made orthonormal by their Gram matrix.
 fn test_matrix(kind: TestMatrix, d: f64, size: f64) -> (f64, f64, f64) {
@@ -163,7 +171,11 @@ fn of_nystrom((size, probes, kind): (f64, f64, TestMatrix), (d, b, blocks): (f64
         Operation::Approximate => counted(
             8.0 * d * size * size + 4.0 * d * probes * (size + probes),
             17.0 * d * size + 6.0 * d * probes,
-            held + d * size + 2.0 * d * probes + EIGEN * size * size,
+            // Rows of Y, of what they become, and of signs.
+            held + d * size
+                + 2.0 * d * probes
+                + EIGEN * size * size
+                + tiles(if kind == TestMatrix::Sign { 3.0 } else { 2.0 }, d, size),
         ),
         Operation::Solve => solve_in_row_space(size, d, held),
     }

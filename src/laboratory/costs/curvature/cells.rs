@@ -10,6 +10,7 @@ use crate::laboratory::costs::model::{self, Operation, Shape};
 use crate::laboratory::costs::source::Source;
 use crate::laboratory::costs::usage::{Meter, Threads, once, repeated, warm_up};
 use crate::laboratory::{Bench, Rows, Usage, rounded};
+use crate::reused;
 
 /// The columns: the setting; the operation and the rows that it absorbed; the replicate; what the model says that it takes; and why it was not
 /// begun, where it was not. Roofs are rows of the family [`ROOFS`].
@@ -123,6 +124,8 @@ impl Curvature {
         let base = bench.memory.in_use();
         let (mut curvature, usage) = once(bench, base, || log.config.build(dim, bench.key.named("curvature")))?;
         log.push(Operation::Build, 0, usage)?;
+        // The stream's rows must not stand in larger memory that building let go.
+        reused::release();
         let mut source = Source::new(dim, block_rows, DISTINCT * size, bench.key.named("rows"))?;
         let blocks = log.cell.shape().blocks;
         for replicate in 0..=self.replicates {
