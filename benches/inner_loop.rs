@@ -100,10 +100,10 @@ fn compare(problem: &DataCleaning) {
     });
     let plain = plain.build().unwrap();
     let window = CurvatureConfig::Window(WindowConfig::default());
-    let nystrom = CurvatureConfig::Nystrom(NystromConfig { sketch_size: 64, probes: Some(0), ..Default::default() });
+    let nystrom = CurvatureConfig::Nystrom(NystromConfig::default());
     let mut cases =
         vec![("window at its defaults".to_owned(), window, None), ("nystrom at its defaults".to_owned(), nystrom.clone(), None)];
-    for (samples, every) in [(96, 10), (16, 1), (64, 1), (1024, 1)] {
+    for (samples, every) in [(64, 10), (96, 10), (16, 1), (64, 1), (1024, 1)] {
         let batches = if every == 1 { "each batch".to_owned() } else { format!("every {every}th batch") };
         cases.push((format!("nystrom, {samples} samples of {batches}"), nystrom.clone(), Some((samples, every))));
     }

@@ -4,7 +4,7 @@
 use nhgd::bilevel::{
     self, CurvatureRows, Damping, ExactConfig, MethodConfig, NhgdConfig, Observer, SampleCount, Start, State, StepSize, Stop,
 };
-use nhgd::curvature::{CurvatureConfig, FrequentDirectionsConfig, OnKnownCurvature, RankOneSmoothedConfig};
+use nhgd::curvature::{CurvatureConfig, FrequentDirectionsConfig, NystromConfig, OnKnownCurvature, RankOneSmoothedConfig};
 use nhgd::dense::{difference, norm};
 use nhgd::gradient::GradientBlock;
 use nhgd::inverse::KnownCurvature;
@@ -14,7 +14,7 @@ use nhgd::par;
 use nhgd::problem::{Counted, DataCleaningConfig, DataSource, OracleCounts, OuterGradient, Problem, ProblemConfig};
 use nhgd::rng::Key;
 use nhgd::samples::Batch;
-use nhgd::{Result, Status};
+use nhgd::{Error, Result, Status};
 
 fn cleaning(train: usize, validation: usize, seed: u64) -> Box<dyn Problem> {
     let config = DataCleaningConfig { train, validation, ridge: 1e-2, ..Default::default() };
@@ -44,7 +44,7 @@ fn nhgd_with_the_whole_expected_fisher_is_the_exact_method() {
             inner_step_size,
             outer_step_size,
             damping: Damping::Fixed(0.0),
-            fisher: FisherKind::Expected,
+            fisher: Some(FisherKind::Expected),
             curvature_rows: CurvatureRows::Fresh,
             curvature_samples: Some(SampleCount::All),
             curvature_start: Start::Cold,
@@ -76,8 +76,8 @@ fn variants() -> Vec<NhgdConfig> {
         NhgdConfig { curvature: nystrom.clone(), curvature_decay: 0.1, ..base.clone() },
         NhgdConfig { curvature: CurvatureConfig::default_of("dense").unwrap(), ..base.clone() },
         NhgdConfig { curvature: CurvatureConfig::RankOneSmoothed(winding), ..base.clone() },
-        NhgdConfig { fisher: FisherKind::Empirical, ..base.clone() },
-        NhgdConfig { fisher: FisherKind::Expected, ..base.clone() },
+        NhgdConfig { fisher: Some(FisherKind::Empirical), ..base.clone() },
+        NhgdConfig { fisher: Some(FisherKind::Expected), ..base.clone() },
         NhgdConfig { curvature_rows: CurvatureRows::Fresh, curvature_samples: Some(SampleCount::Drawn(30)), ..base.clone() },
         NhgdConfig { curvature_samples: Some(SampleCount::Drawn(5)), cross_samples: SampleCount::Drawn(40), ..base.clone() },
         NhgdConfig { outer_batch_size: SampleCount::Drawn(10), batch_size: SampleCount::All, ..base.clone() },
@@ -201,10 +201,43 @@ impl Problem for Bare<'_> {
         self.0.grad_outer(v, theta, batch)
     }
     fn scores(&self, v: &[f64], theta: &[f64], batch: Batch<'_>, kind: FisherKind, key: Key) -> Result<GradientBlock> {
+        if kind == FisherKind::Expected {
+            return Err(Error::unsupported("rows of all labels", "take `sampled`"));
+        }
         self.0.scores(v, theta, batch, kind, key)
     }
     fn known_curvature(&self, v: &[f64]) -> Result<KnownCurvature> {
         self.0.known_curvature(v)
+    }
+}
+
+/// A sketch asks for the rows of all labels; where a problem has none it takes those of drawn ones, unless it was told which.
+#[test]
+fn a_sketch_takes_drawn_labels_where_a_problem_has_no_others() {
+    let problem = cleaning(120, 30, 4);
+    let sketch = CurvatureConfig::Nystrom(NystromConfig { sketch_size: 24, ..Default::default() });
+    let config = NhgdConfig { inner_steps: 3, batch_size: SampleCount::Drawn(40), curvature: sketch, ..Default::default() };
+    let told = |fisher| {
+        let (curvature_samples, curvature_every) = (Some(SampleCount::Drawn(12)), Some(10));
+        MethodConfig::Nhgd(NhgdConfig { fisher: Some(fisher), curvature_samples, curvature_every, ..config.clone() })
+    };
+    let default = MethodConfig::Nhgd(config.clone());
+    let same = |a: State, b: State| (a.outer_var, a.inner_var) == (b.outer_var, b.inner_var);
+    let (bare, full) = (&Bare(problem.as_ref()), problem.as_ref());
+    assert!(same(final_state(bare, &default, 3), final_state(bare, &told(FisherKind::Sampled), 3)));
+    assert!(same(final_state(full, &default, 3), final_state(full, &told(FisherKind::Expected), 3)));
+    assert!(!same(final_state(full, &default, 3), final_state(full, &told(FisherKind::Sampled), 3)));
+    // Nobody asks a run's sketch for a bound: it carries the probes that are named, and no others.
+    for (named, carried) in [(None, 0), (Some(3), 3)] {
+        let curvature = CurvatureConfig::Nystrom(NystromConfig { sketch_size: 24, probes: named, ..Default::default() });
+        let method = MethodConfig::Nhgd(NhgdConfig { curvature: curvature.clone(), ..config.clone() }).build().unwrap();
+        let held = curvature.held_by(method.init(full, Key::new(3)).unwrap().curvature.unwrap().as_ref());
+        assert_eq!(held, CurvatureConfig::Nystrom(NystromConfig { sketch_size: 24, probes: Some(carried), ..Default::default() }));
+    }
+    let refused = told(FisherKind::Expected).build().unwrap();
+    match bilevel::run(bare, refused.as_ref(), Key::new(3), Stop::after(3), &mut ()) {
+        Err(Error::Unsupported { .. }) => {}
+        other => panic!("{:?}", other.map(|outcome| outcome.ended)),
     }
 }
 

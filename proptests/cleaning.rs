@@ -64,7 +64,7 @@ fn cleaning_improves_a_network_too() {
             inner_step_size: StepSize::constant(0.5),
             outer_step_size: StepSize::constant(eta),
             damping: Damping::Fixed(1e-1),
-            fisher: FisherKind::Sampled,
+            fisher: Some(FisherKind::Sampled),
             curvature,
             ..Default::default()
         };

@@ -57,7 +57,7 @@ fn case(name: &str, alpha: f64) -> Case {
                 batch_size: all,
                 inner_step_size,
                 outer_step_size: still,
-                fisher: FisherKind::Expected,
+                fisher: Some(FisherKind::Expected),
                 damping: nhgd::bilevel::Damping::Fixed(0.0),
                 curvature: CurvatureConfig::default_of("dense").unwrap(),
                 curvature_rows: nhgd::bilevel::CurvatureRows::Fresh,

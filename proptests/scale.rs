@@ -362,7 +362,7 @@ order = 64
 entries = 4096
 [curvature-samples]
 samples = [2, 8]
-proposed = [2, 8]
+proposed = [[2, 1], [4, 2]]
 inner_steps = 5
 replicates = 2
 [curvature-samples.cleaning]
@@ -586,7 +586,7 @@ fn mistakes_are_told_in_one_line_and_leave_nothing() {
         ("[curvature]\nfamilies = [\"kfac\"]\n", &["scale.toml:2:", "`kfac`"]),
         ("[curvature]\nbase_dim = 10\n", &["scale.toml:2:", "at most every d"]),
         ("[steps]\n\nwidths = [5, 4]\n", &["scale.toml:3:", "ascending"]),
-        ("[curvature-samples]\nproposed = [3, 32]\n", &["scale.toml:2:", "some of samples"]),
+        ("[curvature-samples]\nproposed = [[3, 1], [32, 0]]\n", &["scale.toml:2:", "every s-th batch", "[32, 0]"]),
         ("[machine]\nreplicates = 1\n", &["scale.toml:2:", "at least 2"]),
     ] {
         let (output, out) = scale(&folder, configuration, &[]);

@@ -7,16 +7,22 @@ pub struct Feed {
     pub samples: usize,
     /// s: every s-th batch.
     pub every: u64,
+    /// Whether a sample should come with the rows of all its labels, as in the expected Fisher matrix, instead of with one label's: that one is
+    /// drawn is most of what makes few samples noisy.
+    pub all_labels: bool,
 }
 
 impl Feed {
     /// Batches of inner SGD differ little from one to the next, and an estimate that is kept sees many of them.
     const EVERY: u64 = 10;
 
-    /// What a sketch of ℓ columns takes: ℓ samples of every tenth batch. Absorbing all of every batch costs some thirty gradients, this a quarter
-    /// of one; after 400 batches of 1,024 the error of a hypergradient is between 1.1 and 1.2 times that with all samples (measured on MNIST,
-    /// ℓ = 64: `docs/performance.md`), and it falls with more batches.
-    pub(super) fn of_sketch(size: usize) -> Self {
-        Self { samples: size, every: Self::EVERY }
+    /// ℓ samples with a label each, of every tenth batch, where each row costs as much as the next.
+    pub(super) fn of_rows(size: usize) -> Self {
+        Self { samples: size, every: Self::EVERY, all_labels: false }
+    }
+
+    /// ℓ/2 samples with all labels, of every tenth batch, where the rows of a sample share their inputs and cost hardly more than one.
+    pub(super) fn of_samples(size: usize) -> Self {
+        Self { samples: size.div_ceil(2), every: Self::EVERY, all_labels: true }
     }
 }

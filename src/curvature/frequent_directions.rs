@@ -239,11 +239,14 @@ impl Curvature for FrequentDirections {
     }
 
     fn feed(&self) -> Option<Feed> {
-        Some(Feed::of_sketch(self.sketch_size()))
+        Some(Feed::of_rows(self.sketch_size()))
     }
 
     fn decay(&mut self, gamma: f64) -> Result<()> {
         super::check_decay(gamma)?;
+        if gamma == 0.0 {
+            return Ok(());
+        }
         let root = (1.0 - gamma).sqrt();
         self.buffer.scale(root);
         self.waiting.iter_mut().for_each(|block| block.scale(root));

@@ -287,6 +287,14 @@ families! {
 }
 
 impl CurvatureConfig {
+    /// These settings with no probes where their number is left to the family: for uses that ask for no bound.
+    pub fn without_probes(&self) -> Self {
+        match self {
+            Self::Nystrom(config) => Self::Nystrom(NystromConfig { probes: config.probes.or(Some(0)), ..config.clone() }),
+            other => other.clone(),
+        }
+    }
+
     /// These settings as an estimate that was built with them has them by now: its size may have grown, and how many probes it carries may
     /// have been left to the family. As they are where the estimate is of another family.
     pub fn held_by(&self, curvature: &dyn Curvature) -> Self {

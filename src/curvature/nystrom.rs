@@ -11,7 +11,7 @@ use super::probes::{self, Kept, Probes};
 use super::recovery::{Factored, difference_range, is_worthwhile, recover};
 use super::test_matrix::{Omega, TestMatrix};
 use super::{Approximation, Certainty, Curvature, Feed, Interval, LowRank};
-use crate::dense::{CompensatedSum, Matrix, RUN, check_shape, dot, each_run, eigh, gram, matmul_add_here, matmul_in_place};
+use crate::dense::{CompensatedSum, Matrix, PASS, check_shape, dot, each_run, eigh, gram, matmul_add_here, matmul_in_place};
 use crate::error::{Error, Result, check_count, check_len};
 use crate::gradient::{DenseRows, GradientBlock};
 use crate::reused::Reused;
@@ -151,7 +151,8 @@ impl Nystrom {
         if factor.ncols() == 0 {
             return Ok(product);
         }
-        let parts = each_run(&mut product, RUN, &|rows, part| matmul_add_here(part, 1.0, &self.shifted_rows(rows, shift)?, factor));
+        let parts =
+            each_run(&mut product, PASS, &|rows, part| matmul_add_here(part, 1.0, &self.shifted_rows(rows, shift)?, factor));
         parts.into_iter().collect::<Result<()>>()?;
         Ok(product)
     }
@@ -242,11 +243,14 @@ impl Curvature for Nystrom {
     }
 
     fn feed(&self) -> Option<Feed> {
-        Some(Feed::of_sketch(self.sketch_size()))
+        Some(Feed::of_samples(self.sketch_size()))
     }
 
     fn decay(&mut self, gamma: f64) -> Result<()> {
         super::check_decay(gamma)?;
+        if gamma == 0.0 {
+            return Ok(());
+        }
         self.sketch.scale(1.0 - gamma);
         self.mass *= 1.0 - gamma;
         self.trace.scale(1.0 - gamma);

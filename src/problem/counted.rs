@@ -125,11 +125,12 @@ impl Problem for Counted<'_> {
         self.problem.grad_outer(v, theta, batch)
     }
     fn scores(&self, v: &[f64], theta: &[f64], batch: Batch<'_>, kind: FisherKind, key: Key) -> Result<GradientBlock> {
+        let scores = self.problem.scores(v, theta, batch, kind, key)?;
         self.inner(2, batch);
         if kind == FisherKind::Sampled {
             self.inner(3, batch);
         }
-        self.problem.scores(v, theta, batch, kind, key)
+        Ok(scores)
     }
     fn known_curvature(&self, v: &[f64]) -> Result<KnownCurvature> {
         self.problem.known_curvature(v)

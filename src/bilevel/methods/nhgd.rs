@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::parts::{both, descend, outer_step};
 use super::{Method, Observer, Phase, State};
 use crate::bilevel::schedule::{Drawn, SampleCount, StepSize};
-use crate::curvature::{Curvature, CurvatureConfig, DampedSolver};
+use crate::curvature::{Curvature, CurvatureConfig, DampedSolver, Feed};
 use crate::dense::add_scaled;
 use crate::error::{Error, Result, Status, check_count};
 use crate::inverse::Damping;
@@ -36,8 +36,9 @@ pub struct Config {
     pub outer_step_size: StepSize,
     /// μ, added to the known curvature; or how to choose it for each b.
     pub damping: Damping,
-    /// Which labels the curvature's rows have.
-    pub fisher: FisherKind,
+    /// Which labels the curvature's rows have. Where it is not given, one drawn from the model (`sampled`); but all of them (`expected`) where
+    /// the curvature asks for it and says how much it takes ([`Curvature::feed`]), if the problem has such rows.
+    pub fisher: Option<FisherKind>,
     /// Where the curvature's rows come from.
     pub curvature_rows: CurvatureRows,
     /// m: how many samples of a batch feed the curvature (with fresh rows: how many are drawn). Where neither they nor `curvature_every` are
@@ -88,7 +89,7 @@ impl Default for Config {
             inner_step_size: StepSize::constant(0.5),
             outer_step_size: StepSize::constant(1.0),
             damping: Damping::Fixed(1e-2),
-            fisher: FisherKind::Sampled,
+            fisher: None,
             curvature_rows: CurvatureRows::Trajectory,
             curvature_samples: None,
             curvature_every: None,
@@ -140,12 +141,21 @@ pub(super) struct Fitted<'a> {
 struct Rows<'a> {
     batch: Drawn,
     theta: &'a [f64],
+    all_labels: bool,
     labels: Key,
 }
 
+/// m, s, and whether rows of all labels are wanted.
+struct Fed {
+    samples: SampleCount,
+    every: u64,
+    all_labels: bool,
+}
+
 impl Config {
+    /// Nobody asks it for a bound, so that it carries no probes unless they are named.
     fn fresh_curvature(&self, problem: &dyn Problem, key: Key) -> Result<Box<dyn Curvature>> {
-        self.curvature.build(problem.inner_dim(), key.named("curvature"))
+        self.curvature.without_probes().build(problem.inner_dim(), key.named("curvature"))
     }
 
     /// The state before the first step: the problem's initial point and a curvature that has seen nothing.
@@ -155,18 +165,30 @@ impl Config {
     }
 
     fn absorb(&self, problem: &dyn Problem, v: &[f64], rows: &Rows<'_>, curvature: &mut dyn Curvature) -> Result<()> {
-        let scores = problem.scores(v, rows.theta, rows.batch.batch(), self.fisher, rows.labels)?;
+        let scores = |kind| problem.scores(v, rows.theta, rows.batch.batch(), kind, rows.labels);
+        let scores = match self.fisher {
+            Some(kind) => scores(kind)?,
+            None if rows.all_labels => match scores(FisherKind::Expected) {
+                Err(Error::Unsupported { .. }) => scores(FisherKind::Sampled)?,
+                expected => expected?,
+            },
+            None => scores(FisherKind::Sampled)?,
+        };
         curvature.decay(self.curvature_decay)?;
         curvature.absorb_owned(scores)
     }
 
-    /// m and s: how many samples of which batches the curvature takes; fresh rows are m of all. Only a curvature that sees many batches can
-    /// do with little of each.
-    fn fed(&self, curvature: &dyn Curvature) -> (SampleCount, u64) {
+    /// How many samples of which batches the curvature takes; fresh rows are m of all. Only a curvature that sees many batches can do with
+    /// little of each.
+    fn fed(&self, curvature: &dyn Curvature) -> Fed {
         let sees_many = self.curvature_rows == CurvatureRows::Trajectory && self.curvature_start == Start::Warm;
         match (self.curvature_samples, self.curvature_every, curvature.feed()) {
-            (None, None, Some(feed)) if sees_many => (SampleCount::Drawn(feed.samples), feed.every),
-            (samples, every, _) => (samples.unwrap_or(SampleCount::All), every.unwrap_or(1)),
+            (None, None, Some(Feed { samples, every, all_labels })) if sees_many => {
+                Fed { samples: SampleCount::Drawn(samples), every, all_labels }
+            }
+            (samples, every, _) => {
+                Fed { samples: samples.unwrap_or(SampleCount::All), every: every.unwrap_or(1), all_labels: false }
+            }
         }
     }
 
@@ -197,7 +219,7 @@ impl Config {
             (slot, _) => slot.insert(self.fresh_curvature(problem, key)?),
         };
         let before = curvature.status();
-        let (taken, every) = self.fed(curvature.as_ref());
+        let Fed { samples: taken, every, all_labels } = self.fed(curvature.as_ref());
 
         // The rows of the last step, if the curvature has yet to take them in, and the θ of that step.
         let mut pending: Option<(Drawn, Key)> = None;
@@ -212,7 +234,7 @@ impl Config {
                     gradient()?
                 }
                 Some((batch, labels)) => {
-                    let rows = Rows { batch, theta: &last, labels };
+                    let rows = Rows { batch, theta: &last, all_labels, labels };
                     let absorb = || self.absorb(problem, v, &rows, curvature.as_mut());
                     let (gradient, absorbed) = both(self.overlap, (Phase::InnerStep, gradient), (Phase::Absorb, absorb), observer);
                     absorbed?;
@@ -232,10 +254,10 @@ impl Config {
             }
         }
         let rows = match pending {
-            Some((batch, labels)) => Rows { batch, theta: &last, labels },
+            Some((batch, labels)) => Rows { batch, theta: &last, all_labels, labels },
             None => {
                 let batch = taken.draw(n, key.named("rows"))?;
-                Rows { batch, theta: theta.as_slice(), labels: key.named("labels") }
+                Rows { batch, theta: theta.as_slice(), all_labels, labels: key.named("labels") }
             }
         };
 

@@ -47,8 +47,8 @@ pub struct Config {
     pub tolerance: f64,
     /// μ, added to the known curvature in the preconditioner; H itself stays as it is.
     pub damping: f64,
-    /// Which labels the curvature's rows have.
-    pub fisher: FisherKind,
+    /// Which labels the curvature's rows have, as for `nhgd`.
+    pub fisher: Option<FisherKind>,
     /// Where the curvature's rows come from.
     pub curvature_rows: CurvatureRows,
     /// How many samples of each batch feed the curvature, as for `nhgd`.

@@ -1,7 +1,7 @@
 //! `curvature-samples`: how many samples of each batch the curvature needs. On data cleaning, at a fixed v, inner SGD runs once, and beside it
-//! estimates that take the first m samples of every batch, the same ones for all m. In the end each estimate gives a hypergradient, held
-//! against the exact one at the same θ; and each m has its price in units of a gradient. The default that users should get is the least m whose
-//! error is within a stated margin of that with all samples.
+//! estimates that take the first m samples of every batch, the same ones for all m, and one of each family that takes so many of every s-th. In
+//! the end each estimate gives a hypergradient, held against the exact one at the same θ; and each has its price in units of a gradient. The
+//! default that users should get is the least price whose error is within a stated margin of that with all samples.
 
 use serde::{Deserialize, Serialize};
 
@@ -29,10 +29,12 @@ use crate::samples::Batch;
 pub(super) struct CurvatureSamples {
     /// Samples m of each batch that the curvature takes, ascending; the last one is the batch.
     samples: Vec<usize>,
-    /// The m that is proposed for each family, in the order `window`, `nystrom`.
-    proposed: [usize; 2],
+    /// What is proposed for each family, in the order `window`, `nystrom`: m samples of every s-th batch.
+    proposed: [(usize, usize); 2],
     /// How much larger the error may be than that with all samples.
     margin: f64,
+    /// Which labels the rows of each family have.
+    fisher: [FisherKind; 2],
     /// Inner steps.
     inner_steps: usize,
     /// α.
@@ -55,7 +57,7 @@ pub(super) struct CurvatureSamples {
 const FAMILIES: [&str; 2] = ["window", "nystrom"];
 /// What stands in the place of a family for the gradient of a batch.
 const GRADIENT: &str = "gradient";
-const COLUMNS: [&str; 4] = ["family", "samples", "replicate", "relative_error"];
+const COLUMNS: [&str; 5] = ["family", "samples", "every", "replicate", "relative_error"];
 /// Errors over those with all samples, and prices.
 const TRADE_OFF: &str = "curvature-samples-trade-off";
 /// The least m within the margin.
@@ -72,8 +74,10 @@ impl Registered for CurvatureSamples {
     fn sized(size: Size) -> Self {
         let quick = Self {
             samples: vec![2, 4, 8, 16, 32, 64, 128],
-            proposed: [16, 16],
+            // The sketch's own `Feed`.
+            proposed: [(16, 1), (32, 10)],
             margin: 0.1,
+            fisher: [FisherKind::Sampled, FisherKind::Expected],
             inner_steps: 100,
             inner_step_size: 0.5,
             outer_spread: 1.0,
@@ -109,10 +113,10 @@ impl CurvatureSamples {
         let v: Vec<f64> = normals.iter().map(|x| self.outer_spread * x).collect();
         let mut theta = problem.initial().1;
         let mut estimates: Vec<Estimate> = Vec::new();
-        for family in FAMILIES {
-            for &samples in &self.samples {
+        for (place, (family, fisher)) in FAMILIES.into_iter().zip(self.fisher).enumerate() {
+            for (samples, every) in self.feeds(place) {
                 let curvature = self.config(family).build(problem.inner_dim(), key.named("curvature"))?;
-                estimates.push(Estimate { family, samples, curvature, seconds: Vec::new() });
+                estimates.push(Estimate { family, fisher, samples, every, curvature, seconds: Vec::new() });
             }
         }
         let mut gradient_seconds = Vec::new();
@@ -121,10 +125,14 @@ impl CurvatureSamples {
             let indices = key.named("batch").stream().indices(problem.inner_samples(), self.batch())?;
             let (gradient, usage) = once(bench, 0, || problem.grad_inner(&v, &theta, Batch::Indices(&indices)))?;
             gradient_seconds.push(usage.seconds);
-            for Estimate { samples, curvature, seconds, .. } in &mut estimates {
+            let left = self.inner_steps - 1 - step;
+            for Estimate { fisher, samples, every, curvature, seconds, .. } in &mut estimates {
+                if !left.is_multiple_of(*every) {
+                    continue;
+                }
                 let rows = Batch::Indices(&indices[..*samples]);
                 // Every m draws the same labels for the samples that it shares with the others.
-                let absorb = || curvature.absorb(&problem.scores(&v, &theta, rows, FisherKind::Sampled, key.named("labels"))?);
+                let absorb = || curvature.absorb(&problem.scores(&v, &theta, rows, *fisher, key.named("labels"))?);
                 let ((), usage) = once(bench, 0, absorb)?;
                 seconds.push(usage.seconds);
             }
@@ -141,24 +149,32 @@ impl CurvatureSamples {
             return Err(Error::Numerical { operation: "exact hypergradient", reason: exact.status.to_string() });
         }
         let mut rows = Rows::default();
-        let mut push = |family: &str, samples: usize, error: f64, seconds: &[f64]| {
-            let cells = [family.to_owned(), samples.to_string(), replicate.to_string(), cell(error)];
+        let mut push = |family: &str, samples: usize, every: usize, error: f64, seconds: &[f64]| {
+            let cells = [family.to_owned(), samples.to_string(), every.to_string(), replicate.to_string(), cell(error)];
             rows.push_used(cells, Usage { seconds: median(seconds), peak_bytes: None });
         };
-        push(GRADIENT, self.batch(), 0.0, &gradient_seconds);
-        for Estimate { family, samples, curvature, seconds } in &estimates {
+        push(GRADIENT, self.batch(), 1, 0.0, &gradient_seconds);
+        for Estimate { family, samples, every, curvature, seconds, .. } in &estimates {
             let approximation = curvature.approximate()?;
             let found = bilevel::nhgd(&problem, &v, &theta, sampling, approximation.as_ref(), self.damping)?;
-            push(family, *samples, relative_error(&found.value, &exact.value), seconds);
+            push(family, *samples, *every, relative_error(&found.value, &exact.value), seconds);
         }
         Ok(rows)
     }
 
+    /// m and s of every estimate of a family.
+    fn feeds(&self, family: usize) -> Vec<(usize, usize)> {
+        let mut feeds: Vec<_> = self.samples.iter().map(|&samples| (samples, 1)).collect();
+        if !feeds.contains(&self.proposed[family]) {
+            feeds.push(self.proposed[family]);
+        }
+        feeds
+    }
+
     /// Error over that with all samples, replicate by replicate, as a mean with limits.
-    fn ratio(&self, rows: &Table, family: &str, samples: usize) -> Result<Measured> {
-        let own = rows.filter("family", family)?;
-        let errors = |samples: usize| own.filter("samples", &samples.to_string())?.numbers("relative_error");
-        let ratios: Vec<f64> = errors(samples)?.iter().zip(errors(self.batch())?).map(|(few, all)| few / all).collect();
+    fn ratio(&self, rows: &Table, family: &str, feed: (usize, usize)) -> Result<Measured> {
+        let errors = |feed| of_feed(rows, family, feed)?.numbers("relative_error");
+        let ratios: Vec<f64> = errors(feed)?.iter().zip(errors((self.batch(), 1))?).map(|(few, all)| few / all).collect();
         match mean_with_limits("ratios", &ratios, CONFIDENCE) {
             Ok((value, half)) => Ok(Measured { value, low: value - half, high: value + half }),
             // An error of exactly zero has no ratio.
@@ -173,10 +189,17 @@ impl CurvatureSamples {
     }
 }
 
-/// An estimate that takes so many samples of each batch.
+/// The rows of one estimate.
+fn of_feed(rows: &Table, family: &str, (samples, every): (usize, usize)) -> Result<Table> {
+    rows.filter("family", family)?.filter("samples", &samples.to_string())?.filter("every", &every.to_string())
+}
+
+/// An estimate that takes so many samples of every so many batches.
 struct Estimate {
     family: &'static str,
+    fisher: FisherKind,
     samples: usize,
+    every: usize,
     curvature: Box<dyn Curvature>,
     /// Of score rows and their absorption, step by step.
     seconds: Vec<f64>,
@@ -192,8 +215,11 @@ impl Experiment for CurvatureSamples {
                 format_args!("{:?}", self.samples),
             ));
         }
-        if let Some(other) = self.proposed.iter().find(|proposed| !self.samples.contains(proposed)) {
-            return Err(Error::argument("proposed", format_args!("some of samples, {:?}", self.samples), other));
+        for (samples, every) in self.proposed {
+            if !(1..=self.batch()).contains(&samples) || every == 0 {
+                let expected = format!("pairs [m, s]: 1 to {} samples of every s-th batch", self.batch());
+                return Err(Error::argument("proposed", expected, format_args!("[{samples}, {every}]")));
+            }
         }
         for (name, count) in [("inner_steps", self.inner_steps), ("window", self.window), ("sketch_size", self.sketch_size)] {
             check_count(name, count)?;
@@ -212,8 +238,10 @@ impl Experiment for CurvatureSamples {
     }
 
     fn claims(&self) -> Vec<Claim> {
-        let claim = |(family, samples): (&str, usize)| {
-            let claim = format!("{family}: hypergradient error with {samples} samples of each {} over that with all", self.batch());
+        let claim = |(family, (samples, every)): (&str, (usize, usize))| {
+            let batches = if every == 1 { "each batch".to_owned() } else { format!("one batch in {every}") };
+            let claim =
+                format!("{family}: hypergradient error with {samples} of {} samples of {batches} over that with all", self.batch());
             Claim::new(Self::NAME, claim, Rule::AtMost { bound: 1.0 + self.margin })
         };
         FAMILIES.into_iter().zip(self.proposed).map(claim).collect()
@@ -229,7 +257,7 @@ impl Experiment for CurvatureSamples {
 
     /// A sketch of few samples costs some gradients; digits and the exact Hessian a tenth of a second.
     fn work(&self, _piece: usize) -> u64 {
-        let rows: usize = self.samples.iter().sum();
+        let rows = self.samples.iter().sum::<usize>();
         100_000 + (self.inner_steps * (rows * self.sketch_size / 20 + 500)) as u64
     }
 
@@ -243,29 +271,36 @@ impl Experiment for CurvatureSamples {
 
     fn measure(&self, _bench: Bench<'_>, rows: &Table) -> Result<Findings> {
         let mut findings = Findings::default();
-        let mut trade_off = Table::new(["family", "samples", "error_ratio", "low", "high", "relative_error", "gradients"]);
+        let numbers = ["per_batch", "error_ratio", "low", "high", "relative_error", "gradients"];
+        let mut trade_off = Table::new(["family", "samples", "every"].into_iter().chain(numbers));
         let mut choice = Table::new(["family", "samples", "of", "error_ratio", "gradients", "gradients_of_all"]);
         let timed = rows.columns().iter().any(|column| column == SECONDS);
-        let seconds = |family: &str, samples: usize| -> Result<f64> {
-            let own = rows.filter("family", family)?.filter("samples", &samples.to_string())?;
-            Ok(if timed { median(&own.numbers(SECONDS)?) } else { f64::NAN })
+        // Seconds a batch.
+        let seconds = |family: &str, feed: (usize, usize)| -> Result<f64> {
+            let own = of_feed(rows, family, feed)?;
+            Ok(if timed { median(&own.numbers(SECONDS)?) / feed.1 as f64 } else { f64::NAN })
         };
-        let gradient = seconds(GRADIENT, self.batch())?;
-        for (family, proposed) in FAMILIES.into_iter().zip(self.proposed) {
-            findings.measured.push(self.ratio(rows, family, proposed)?);
+        let all = (self.batch(), 1);
+        let gradient = seconds(GRADIENT, all)?;
+        for (place, family) in FAMILIES.into_iter().enumerate() {
+            findings.measured.push(self.ratio(rows, family, self.proposed[place])?);
             let mut ratios = Vec::new();
-            for &samples in &self.samples {
-                let ratio = self.ratio(rows, family, samples)?;
-                let own = rows.filter("family", family)?.filter("samples", &samples.to_string())?;
-                let numbers = [ratio.value, ratio.low, ratio.high, median(&own.numbers("relative_error")?)];
-                let price = seconds(family, samples)? / gradient;
-                let names = [family.to_owned(), samples.to_string()].into_iter();
-                trade_off.push(names.chain(numbers.into_iter().chain([price]).map(rounded)))?;
-                ratios.push((samples, ratio));
+            let mut feeds = self.feeds(place);
+            let per_batch = |(samples, every): (usize, usize)| samples as f64 / every as f64;
+            feeds.sort_by(|a, b| per_batch(*a).total_cmp(&per_batch(*b)));
+            for feed in feeds {
+                let ratio = self.ratio(rows, family, feed)?;
+                let error = median(&of_feed(rows, family, feed)?.numbers("relative_error")?);
+                let numbers = [per_batch(feed), ratio.value, ratio.low, ratio.high, error, seconds(family, feed)? / gradient];
+                let names = [family.to_owned(), feed.0.to_string(), feed.1.to_string()].into_iter();
+                trade_off.push(names.chain(numbers.map(rounded)))?;
+                if feed.1 == 1 {
+                    ratios.push((feed.0, ratio));
+                }
             }
             if let Some(samples) = self.least(&ratios) {
                 let ratio = ratios.iter().find(|(other, _)| *other == samples).map_or(f64::NAN, |(_, ratio)| ratio.value);
-                let prices = [seconds(family, samples)? / gradient, seconds(family, self.batch())? / gradient];
+                let prices = [seconds(family, (samples, 1))? / gradient, seconds(family, all)? / gradient];
                 let names = [family.to_owned(), samples.to_string(), self.batch().to_string()].into_iter();
                 choice.push(names.chain([ratio].into_iter().chain(prices).map(rounded)))?;
             }
@@ -292,20 +327,22 @@ impl Experiment for CurvatureSamples {
             file: Self::NAME.into(),
             title: "How many samples of a batch the curvature needs".into(),
             caption: format!(
-                "Relative error of the hypergradient with the first m of {} samples of each of {} inner batches over that with all: mean of \
-                 {} draws with its 95 % limits; left against m, right against what their score rows and absorbing them take, in units \
-                 of a batch's gradient (medians of the same run). μ = {}, `window` of {}, `nystrom` with ℓ = {}; the exact \
-                 hypergradient is taken at the same θ.",
+                "Relative error of the hypergradient with the first m of {} samples of each of {} inner batches (the proposed feed: of every \
+                 s-th) over that with all: mean of {} draws with its 95 % limits; left against m/s, right against what their score rows \
+                 and absorbing them take, in units of a batch's gradient (medians of the same run). μ = {}, `window` of {} with {} \
+                 labels, `nystrom` with ℓ = {} and {} ones; the exact hypergradient is taken at the same θ.",
                 self.batch(),
                 self.inner_steps,
                 self.replicates,
                 self.damping,
                 self.window,
-                self.sketch_size
+                self.fisher[0].name(),
+                self.sketch_size,
+                self.fisher[1].name()
             ),
             drawing: Drawing::Curves {
                 y: Axis::log("error / error with all (no unit)"),
-                panels: vec![panel("samples", "samples m of a batch (count)"), panel("gradients", "price (gradients)")],
+                panels: vec![panel("per_batch", "samples a batch, m/s (count)"), panel("gradients", "price a batch (gradients)")],
             },
         }]
     }

@@ -164,7 +164,7 @@ impl Convergence {
             inner_step_size,
             outer_step_size,
             damping: Damping::Fixed(0.0),
-            fisher: FisherKind::Sampled,
+            fisher: Some(FisherKind::Sampled),
             curvature_start: Start::Cold,
             curvature: CurvatureConfig::Dense(Default::default()),
             ..Default::default()
