@@ -161,6 +161,7 @@ impl Features {
     fn gather_into<'a>(&self, batch: Batch<'_>, positions: Range<usize>, buffer: &'a mut Reused<f64>) -> Result<View<'a>> {
         let count = positions.len();
         let rows = buffer.empty(count * self.width());
+        self.touch(batch, positions.clone());
         positions.for_each(|position| self.push_row(batch.index(position), rows));
         View::from_slice(rows, self.width(), count)
     }

@@ -98,7 +98,7 @@ impl Features {
     }
 
     /// Reads a byte of every cache line of rows that lie anywhere in memory, all at once: one after the other, each would be waited for.
-    fn touch(&self, batch: Batch<'_>, positions: Range<usize>) {
+    pub(super) fn touch(&self, batch: Batch<'_>, positions: Range<usize>) {
         if let (Batch::Indices(indices), Storage::Bytes { values, .. }) = (batch, &self.storage) {
             let rows = indices[positions].iter().map(|&i| &values[i * self.stored_width..(i + 1) * self.stored_width]);
             std::hint::black_box(rows.flat_map(|row| row.iter().step_by(64)).fold(0, |all, byte| all ^ byte));
