@@ -106,3 +106,33 @@ fn project_kronecker(rows: &KroneckerRows, omega: &dyn TallRows, start: usize) -
 fn by_output(range: Range<usize>, p: usize) -> impl Iterator<Item = (usize, Range<usize>)> {
     (range.start / p..range.end.div_ceil(p)).map(move |k| (k, range.start.max(k * p)..range.end.min((k + 1) * p)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gradient::LayeredRows;
+    use crate::rng::Key;
+
+    /// Shapes with one and several rows a sample, past a block of samples and past a tile of columns, to a Y that holds something.
+    #[test]
+    fn squares_of_the_sum_come_with_its_pass() {
+        let normal = |m: usize, n: usize, key: u64| Matrix::from_columns(m, n, Key::new(key).stream().normals(m * n)).unwrap();
+        let layer = |n: usize, p: usize, c: usize, r: usize| KroneckerRows::new(normal(p, n, 1), normal(c, n * r, 2), r).unwrap();
+        for (n, r) in [(1, 1), (2, 3), (65, 1), (130, 2)] {
+            let blocks = [
+                GradientBlock::from(layer(n, 70, 3, r)),
+                LayeredRows::new(vec![layer(n, 13, 4, r), layer(n, 700, 1, r)]).unwrap().into(),
+            ];
+            for block in blocks {
+                let (coefficients, start) = (normal(n * r, 60, 3), normal(block.dim(), 60, 4));
+                let (mut sum, mut other) = (start.clone(), start.clone());
+                let square = block.accumulate_and_square(&coefficients, &mut sum).unwrap();
+                block.accumulate_into(&coefficients, &mut other).unwrap();
+                assert_eq!(sum, other);
+                assert!((square / sum.norm().powi(2) - 1.0).abs() < 1e-13, "{n} samples of {r} rows");
+                let wrong = normal(n * r + 1, 60, 3);
+                assert!(block.accumulate_and_square(&wrong, &mut sum).is_err());
+            }
+        }
+    }
+}
